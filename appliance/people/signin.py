@@ -26,7 +26,8 @@ from appliance.people import links, passwords, secret_token, sessions, totp, use
 from appliance.people.links import Link, Purpose
 from appliance.people.passwords import Hasher
 from appliance.people.sessions import Visit
-from appliance.people.throttle import AttemptSource, Throttle, ThrottleWait
+from appliance.people.throttle import AttemptSource, Counted, PasswordsBeside, Throttle, ThrottleWait
+from appliance.people.trial import Account, Trial
 from appliance.people.users import User, user_of
 
 STATEMENTS = statements.load("people")
@@ -94,6 +95,7 @@ class SignIn:
         self._limiter = trio.CapacityLimiter(CONCURRENT_ATTEMPTS)
         self.hasher = hasher
         self.throttle = throttle or Throttle()
+        self._beside = PasswordsBeside()
 
     def now(self) -> datetime:
         """Return the current time for rows of the database."""
@@ -109,16 +111,16 @@ class SignIn:
             typed = attempt.email.strip().lower()[: users.MAX_EMAIL]
             email = typed if users.EMAIL.fullmatch(typed) else ""  # not an address: handled like an unknown user
             async with self._pool.connection() as connection:
-                source = await self._source(connection, email, attempt.visit, attempt.browser)
-                wait = await self._begin(connection, source, attempt.visit)
-                if wait is not None:
-                    return wait
                 accounts = await _accounts(connection, email)
                 most = await _most_accounts(connection)
-            matching = await self._matching(accounts, most, attempt.password)
+                trial = await self._begin(connection, email, accounts, attempt.visit, attempt.browser)
+                if isinstance(trial, ThrottleWait):
+                    return trial
+            matching = await self._matching(trial.accounts, max(most, len(accounts)), attempt.password)
+            guess_elsewhere = trial.spare_others(self.throttle, self._beside, matching)
             async with self._pool.connection() as connection:
                 if not matching:
-                    await self._note_failure(connection, [user for user, _ in accounts], attempt.visit)
+                    await self._note_failure(connection, [user for user, _ in trial.accounts], attempt.visit)
                     return SignInRefused()
                 chosen = [pair for pair in matching if attempt.tenant_id in (None, pair[0].tenant_id or "")]
                 if len(chosen) != 1:
@@ -130,7 +132,7 @@ class SignIn:
                     await self._rehash(connection, user, password_hash, attempt.password)
                 if user.has_second_factor:
                     return await self._ask_for_code(connection, user, keep=attempt.keep)
-                self.throttle.succeed(source)
+                self.throttle.succeed(trial.source_of(user), guess_elsewhere=guess_elsewhere)
                 return await self._welcome(connection, user, attempt.visit, attempt.browser, keep=attempt.keep)
 
     async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> SignInOutcome:
@@ -141,21 +143,20 @@ class SignIn:
             if link is None or link.user_id is None:
                 return SignInRefused()
             user = await users.get(connection, link.user_id)
-            source = await self._source(connection, user.email, visit, browser)
-            wait = await self._begin(connection, source, visit)
-            if wait is not None:
-                return wait
+            trial = await self._begin(connection, user.email, [(user, "")], visit, browser)
+            if isinstance(trial, ThrottleWait):
+                return trial
             if not await self._is_right_code(connection, user.user_id, code):
                 await self._note_failure(connection, [user], visit)
                 return SignInRefused()
             if await links.take(connection, secret, Purpose.SECOND_FACTOR, settled) is None:
                 return SignInRefused()
-            self.throttle.succeed(source)
+            self.throttle.succeed(trial.source_of(user), guess_elsewhere=False)
             return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
 
     async def confirm(self, user: User, password: str, visit: Visit) -> bool | ThrottleWait:
         """Return whether the password is the user's; checked before a password, token or second factor changes."""
-        source = AttemptSource(user.email, visit.address or "", secret_token.digest(str(user.user_id)))
+        source = AttemptSource(user.user_id.hex, visit.address or "", secret_token.digest(str(user.user_id)))
         async with self._limiter:
             wait = self.throttle.begin(source, self._clock.monotonic())
             if wait is not None:
@@ -164,7 +165,7 @@ class SignIn:
                 proof = await _proof(connection, user.user_id)
             right = await self.hasher.matches(None if proof is None else proof[0], password)
         if right:
-            self.throttle.succeed(source)
+            self.throttle.succeed(source, guess_elsewhere=False)
         return right
 
     async def hash_new_password(self, email: str, name: str, password: str) -> str:
@@ -241,27 +242,39 @@ class SignIn:
         """Return the times that an authenticator may go by: in doubt, that of the machine may be the right one."""
         return (self._clock.now(),) if self._clock.trusted else (self._clock.now(), self._clock.wall())
 
-    async def _source(
-        self, connection: Connection[Any], email: str, visit: Visit, browser: str | None
-    ) -> AttemptSource:
-        known = None
-        if browser is not None:
-            digest = secret_token.digest(browser)
-            cursor = await connection.execute(STATEMENTS["knows_browser"], {"email": email, "hash": digest})
-            known = digest if require(await cursor.fetchone(), "answer")[0] else None
-        return AttemptSource(email, visit.address or "", known)
-
-    async def _begin(self, connection: Connection[Any], source: AttemptSource, visit: Visit) -> ThrottleWait | None:
-        wait = self.throttle.begin(source, self._clock.monotonic())
-        if wait is not None and wait.newly:
-            entry = _attempt_entry("sign_in_throttled", None, visit, {"seconds": wait.seconds})
-            await record(connection, entry, now=self.now())
-        return wait
+    async def _begin(
+        self, connection: Connection[Any], email: str, accounts: Sequence[Account], visit: Visit, browser: str | None
+    ) -> Trial | ThrottleWait:
+        """Count an attempt at each of ``accounts``, those of ``email``; the shortest wait if all of them must wait."""
+        digest = None if browser is None else secret_token.digest(browser)
+        parameters = {"users": [user.user_id for user, _ in accounts], "hash": digest}
+        cursor = await connection.execute(STATEMENTS["select_knowing"], parameters)
+        knowing = {user_id for (user_id,) in await cursor.fetchall()}
+        address = visit.address or ""
+        sources = [
+            AttemptSource(user.user_id.hex, address, digest if user.user_id in knowing else None)
+            for user, _ in accounts
+        ] or [AttemptSource(email, address)]
+        outcomes = self.throttle.begin_each(sources, self._clock.monotonic())
+        waits = [outcome for outcome in outcomes if isinstance(outcome, ThrottleWait)]
+        if waits and any(wait.newly for wait in waits):
+            longest = max(wait.seconds for wait in waits)
+            await record(
+                connection, _attempt_entry("sign_in_throttled", None, visit, {"seconds": longest}), now=self.now()
+            )
+        if len(waits) == len(outcomes):
+            return min(waits, key=lambda wait: wait.seconds)
+        tried = [
+            (account, source, outcome)
+            for account, source, outcome in zip(accounts, sources, outcomes, strict=False)
+            if isinstance(outcome, Counted)
+        ]
+        return Trial(tried)
 
     async def _matching(self, accounts: Sequence[tuple[User, str]], most: int, password: str) -> list[tuple[User, str]]:
-        """Return the accounts with this password; computes ``most`` hashes, or one for each account if more."""
+        """Return the accounts with this password; computes ``most`` hashes, of which there are as many as accounts."""
         matching = []
-        for place in range(max(most, len(accounts), 1)):
+        for place in range(max(most, 1)):
             account = accounts[place] if place < len(accounts) else None
             if await self.hasher.matches(None if account is None else account[1], password) and account is not None:
                 matching.append(account)

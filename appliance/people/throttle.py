@@ -5,14 +5,18 @@ each wrong one doubles the wait, from half a minute to an hour. A right one does
 ``SHARE`` to an account's count, so that guessing from one address blocks this address and not the owner elsewhere.
 Guessing from many addresses blocks the account for unknown browsers, and its owner still signs in from a known one.
 
+An account is its id. One e-mail address may stand for accounts of several tenants, and a password is tried at all of
+them: each keeps counts of its own, so that being right at one takes nothing back at another.
+
 Pure: the time is a parameter. Bounded: counts that are idle for longest are forgotten first.
 """
 
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 FREE = 10
 """Wrong attempts before a wait."""
@@ -39,9 +43,10 @@ class _Count:
 
 @dataclass(frozen=True, slots=True)
 class AttemptSource:
-    """The source of an attempt: the account as typed, the network address, and the browser if the account knows it."""
+    """The source of an attempt: the account's id, the network address, and the browser if the account knows it."""
 
     account: str
+    """The id; of an address without an account, the address itself."""
     address: str
     browser: bytes | None = None
     """Digest of a browser with which this account has signed in before; None for any other."""
@@ -56,6 +61,13 @@ class ThrottleWait:
     """Whether this is the first refusal since the last attempt that was checked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one attempt has added at one account."""
+
+    keys: tuple[ThrottleKey, ...]
+
+
 class Throttle:
     """A bounded number of counts of attempts by key."""
 
@@ -68,26 +80,54 @@ class Throttle:
 
     def begin(self, source: AttemptSource, now: float) -> ThrottleWait | None:
         """Count an attempt at ``now`` (monotonic seconds) and return None, or return the wait before it is possible."""
-        blocked = max((self._fresh(key, now) for key in _deciding_keys(source)), key=lambda count: count.open_from)
-        if blocked.open_from > now:
-            newly, blocked.reported = not blocked.reported, True
-            return ThrottleWait(math.ceil(blocked.open_from - now), newly)
-        for key in self._counted(source, now):
-            self._add(key, now)
-        return None
+        (outcome,) = self.begin_each([source], now)
+        return outcome if isinstance(outcome, ThrottleWait) else None
 
-    def succeed(self, source: AttemptSource) -> None:
-        """Take back a right attempt: it does not count, and the counts of the account from this source start again."""
+    def begin_each(self, sources: Sequence[AttemptSource], now: float) -> list[ThrottleWait | Counted]:
+        """Count one attempt at several accounts, which share its network address; those that must wait do not count.
+
+        Returns in the order of ``sources`` what was counted at each, without the count of the network address.
+        """
+        waits = [self._wait(source, now) for source in sources]
+        tried = [source for source, wait in zip(sources, waits, strict=True) if wait is None]
+        outcomes: list[ThrottleWait | Counted] = []
+        for source, wait in zip(sources, waits, strict=True):
+            keys = () if wait is not None else tuple(self._counted(source, now))
+            for key in keys:
+                self._add(key, now)
+            outcomes.append(wait or Counted(keys))
+        for key in dict.fromkeys(_address_key(source) for source in tried if source.browser is None):
+            self._add(key, now)
+        return outcomes
+
+    def take_back(self, counted: Counted) -> None:
+        """Take back at one account what an attempt has added there, since it was no guess at it."""
+        for key in counted.keys:
+            self._take_back(key)
+
+    def succeed(self, source: AttemptSource, *, guess_elsewhere: bool) -> None:
+        """Take back a right attempt: it does not count, and the counts of the account from this source start again.
+
+        ``guess_elsewhere``: it was a guess at another account of the address all the same, so the network address keeps
+        its count.
+        """
         for key in _own_keys(source):
             self._counts.pop(key, None)
-        if source.browser is None:
+        if source.browser is None and not guess_elsewhere:
             self._take_back(_address_key(source))
 
+    def _wait(self, source: AttemptSource, now: float) -> ThrottleWait | None:
+        blocked = max((self._fresh(key, now) for key in _deciding_keys(source)), key=lambda count: count.open_from)
+        if blocked.open_from <= now:
+            return None
+        newly, blocked.reported = not blocked.reported, True
+        return ThrottleWait(math.ceil(blocked.open_from - now), newly)
+
     def _counted(self, source: AttemptSource, now: float) -> Iterator[ThrottleKey]:
+        """Yield the counts of the account that an attempt adds to."""
         if source.browser is not None:
-            yield from _deciding_keys(source)
+            yield _browser_key(source)
             return
-        yield _address_key(source)
         pair = _pair_key(source)
         if self._fresh(pair, now).attempts < SHARE:
             yield pair
@@ -114,6 +154,22 @@ class Throttle:
         if count is not None:
             count.attempts -= 1
             count.open_from = 0.0  # the wait was over before this attempt, else it had been refused
+
+
+class PasswordsBeside:
+    """Remembers which password of one account was tried at which other account of the same address."""
+
+    def __init__(self, max_keys: int = MAX_KEYS) -> None:
+        self._max_keys = max_keys
+        self._seen: OrderedDict[tuple[UUID, UUID], str] = OrderedDict()
+
+    def seen(self, account: UUID, beside: UUID, proof: str) -> bool:
+        """Return whether the present password of ``beside``, known by its hash ``proof``, was tried at ``account``."""
+        before = self._seen.pop((account, beside), None)
+        self._seen[account, beside] = proof
+        while len(self._seen) > self._max_keys:
+            self._seen.popitem(last=False)
+        return before == proof
 
 
 def _deciding_keys(source: AttemptSource) -> Iterator[ThrottleKey]:

@@ -133,10 +133,8 @@ DELETE FROM links WHERE expires_at <= %(now)s
 -- name: sweep_browsers
 DELETE FROM known_browsers WHERE seen_at <= %(since)s
 
--- name: knows_browser
-SELECT EXISTS (
-  SELECT FROM known_browsers AS b JOIN users AS u USING (user_id) WHERE u.email = %(email)s AND b.browser_hash = %(hash)s
-)
+-- name: select_knowing
+SELECT user_id FROM known_browsers WHERE user_id = ANY(%(users)s::uuid[]) AND browser_hash = %(hash)s::bytea
 
 -- name: know_browser
 INSERT INTO known_browsers (user_id, browser_hash, tenant_id, seen_at)

@@ -127,6 +127,53 @@ async def test_one_password_for_several_accounts_asks_which(database: Database) 
         assert isinstance(await at.try_sign_in("same@x.example", tenant_id="initech"), SeveralAccounts)
 
 
+OPERATORS = "the operator's own"
+VIEWERS = "the viewer's own"
+
+
+async def two_accounts(at: PeopleFixture) -> User:
+    """Give one address an operator's account and, with another password, one in a tenant; return the latter."""
+    await at.add_user("same@x.example", Role.OPERATOR, None, password=OPERATORS)
+    return await at.add_user("same@x.example", Role.VIEWER, "acme", password=VIEWERS)
+
+
+async def test_being_right_at_an_own_account_does_not_help_to_guess_at_another_of_the_address(
+    database: Database,
+) -> None:
+    async with open_people(database) as at:
+        await two_accounts(at)
+        owner = await at.sign_in("same@x.example", password=OPERATORS)
+        thief = (await at.sign_in("same@x.example", password=VIEWERS, visit=THIEF)).browser
+        for guess in range(2 * FREE):
+            wrong = await at.try_sign_in("same@x.example", f"guess {guess}", THIEF, browser=thief)
+            assert isinstance(wrong, SignInRefused)
+            if guess % 9 == 8:
+                await at.sign_in("same@x.example", password=VIEWERS, visit=THIEF, browser=thief)
+        known = await at.try_sign_in("same@x.example", OPERATORS, THIEF, browser=thief)
+        assert isinstance(known, SignInRefused), "it is not even tried at the operator's account"
+        await at.sign_in("same@x.example", password=VIEWERS, visit=THIEF, browser=thief)
+        await at.sign_in("same@x.example", password=OPERATORS, visit=HOME, browser=owner.browser)
+
+
+async def test_a_new_password_of_an_own_account_is_a_new_guess_at_another(database: Database) -> None:
+    async with open_people(database) as at:
+        viewer = await two_accounts(at)
+        guess, rounds = VIEWERS, 0
+        while isinstance(await at.try_sign_in("same@x.example", guess, THIEF), SignedIn):
+            rounds += 1
+            guess = f"a new password {rounds}"
+            await at.signin.set_password(viewer, guess, at.by(viewer), but=None)
+        assert rounds == FREE, "each was a guess at the operator's account, and none was taken back"
+
+
+async def test_who_has_two_accounts_signs_in_to_each_as_often_as_they_like(database: Database) -> None:
+    async with open_people(database) as at:
+        await two_accounts(at)
+        for _ in range(2 * FREE):
+            await at.sign_in("same@x.example", password=VIEWERS)
+            await at.sign_in("same@x.example", password=OPERATORS)
+
+
 async def test_a_second_factor_is_asked_for_and_each_code_is_good_once(database: Database) -> None:
     async with open_people(database) as at:
         secret = await enrol(at, await at.add_user("ingrid@acme.example"))

@@ -1,5 +1,7 @@
 """How wrong tries are slowed: by account, by address, by browser, and never the owner elsewhere."""
 
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +12,8 @@ from appliance.people.throttle import (
     LONGEST_WAIT,
     SHARE,
     AttemptSource,
+    Counted,
+    PasswordsBeside,
     Throttle,
     ThrottleWait,
 )
@@ -65,7 +69,7 @@ def test_a_right_try_takes_its_count_back() -> None:
     throttle = Throttle()
     for _ in range(1000):
         assert throttle.begin(OWNER, 0.0) is None
-        throttle.succeed(OWNER)
+        throttle.succeed(OWNER, guess_elsewhere=False)
 
 
 def test_a_day_of_quiet_begins_anew() -> None:
@@ -95,3 +99,35 @@ def test_the_counts_are_bounded(tries: list[tuple[int, int]]) -> None:
     for account, address in tries:
         throttle.begin(AttemptSource(f"{account}@a.example", f"10.0.0.{address}"), 0.0)
         assert len(throttle) <= 20
+
+
+def test_one_attempt_at_several_accounts_counts_at_each_and_once_at_the_address() -> None:
+    throttle = Throttle()
+    one, other = AttemptSource("1", THIEF.address), AttemptSource("2", THIEF.address)
+    for _ in range(SHARE - 1):
+        counted = throttle.begin_each([one, other], 0.0)
+        assert all(isinstance(each, Counted) for each in counted)
+        throttle.succeed(one, guess_elsewhere=False)
+    for _ in range(FREE - SHARE + 1):  # the address counts one attempt, and takes each right one back
+        assert throttle.begin(AttemptSource("3", THIEF.address), 0.0) is None
+    elsewhere = [AttemptSource("2", f"198.51.100.{number}") for number in range(FREE)]
+    assert sum(throttle.begin(source, 0.0) is None for source in elsewhere) == FREE - SHARE + 1
+
+
+def test_an_attempt_that_is_taken_back_leaves_the_count_as_it_was() -> None:
+    throttle = Throttle()
+    for _ in range(1000):
+        (counted,) = throttle.begin_each([OWNER], 0.0)
+        assert isinstance(counted, Counted)
+        throttle.take_back(counted)
+        throttle.succeed(OWNER, guess_elsewhere=False)
+
+
+def test_a_password_counts_once_at_another_account() -> None:
+    beside = PasswordsBeside(max_keys=2)
+    one, two, three = (UUID(int=number) for number in range(3))
+    assert [beside.seen(one, two, "hash") for _ in range(3)] == [False, True, True]
+    assert [beside.seen(one, two, "other"), beside.seen(one, two, "hash")] == [False, False]
+    assert not beside.seen(two, one, "hash")
+    assert not beside.seen(three, one, "hash")
+    assert not beside.seen(one, two, "hash"), "the number that is kept is bounded"
