@@ -1,15 +1,13 @@
 """An integration and a route, made, tried and switched in a browser: with script, and without."""
 
 import re
-import threading
 from collections.abc import Iterator
 
 import pytest
-import trio
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.support.http_sink import HttpSink, answers, http_sink
+from tests.support.http_sink import HttpSink, answers, sink_in_thread
 from tests.support.postgres_server import PostgresServer
 from tests.support.web.browser import DemoDashboard, Watched, open_demo
 from tests.support.web.demo_deliveries import MAIN_ROUTE
@@ -25,25 +23,8 @@ def plant(postgres_server: PostgresServer, database_template: str) -> Iterator[D
 @pytest.fixture
 def sink() -> Iterator[HttpSink]:
     """A receiver on loopback, in a thread of its own."""
-    made: list[HttpSink] = []
-    stops: list[tuple[trio.lowlevel.TrioToken, trio.Event]] = []
-    serving = threading.Event()
-
-    async def run() -> None:
-        async with http_sink(answers(200, body=b"thank you")) as one:
-            stop = trio.Event()
-            made.append(one)
-            stops.append((trio.lowlevel.current_trio_token(), stop))
-            serving.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=trio.run, args=(run,))
-    thread.start()
-    assert serving.wait(10)
-    yield made[0]
-    token, stop = stops[0]
-    token.run_sync_soon(stop.set)
-    thread.join()
+    with sink_in_thread(answers(200, body=b"thank you")) as one:
+        yield one
 
 
 def admin_page(browser: Browser, plant: DemoDashboard, *, script: bool) -> Page:

@@ -6,7 +6,8 @@ import json
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -99,6 +100,42 @@ async def http_sink(behaviour: Behaviour, context: ssl.SSLContext | None = None)
         nursery.start_soon(trio.serve_listeners, handle, [trio.SocketListener(listening)])
         yield sink
         nursery.cancel_scope.cancel()
+
+
+@contextlib.contextmanager
+def sink_in_thread(behaviour: Behaviour) -> Iterator[HttpSink]:
+    """Serve in a thread of its own, for tests without a loop."""
+    made: list[HttpSink] = []
+    stops: list[tuple[trio.lowlevel.TrioToken, trio.Event]] = []
+    serving = threading.Event()
+
+    async def run() -> None:
+        async with http_sink(behaviour) as one:
+            stop = trio.Event()
+            made.append(one)
+            stops.append((trio.lowlevel.current_trio_token(), stop))
+            serving.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=trio.run, args=(run,))
+    thread.start()
+    assert serving.wait(10)
+    try:
+        yield made[0]
+    finally:
+        token, stop = stops[0]
+        token.run_sync_soon(stop.set)
+        thread.join()
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Behave otherwise each time, and as the last one for ever."""
+    left = list(behaviours)
+
+    async def behave(stream: Stream) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(stream)
+
+    return behave
 
 
 def answers(status: int, *headers: str, body: bytes = b"ok") -> Behaviour:
