@@ -35,8 +35,6 @@ from tests.support.routes import add_integration, add_route
 
 ALERTS = soak.times(60)
 """In a time without a way out."""
-FLAPS = soak.times(20)
-"""Of one alert in an hour."""
 ALL = ["OPEN", "ACKNOWLEDGED", "CLOSED"]
 
 
@@ -358,25 +356,6 @@ async def test_past_alerts_come_as_one_summary(database: Database) -> None:
     [summary] = [notice for notice in sender.sent if notice.event is JobEvent.CLOSED]
     assert [told.alert_id for told in summary.merged] == alerts[3::-1]
     assert {row[2:] for row in states(database, alerts)} == {("SKIPPED", "merged"), ("COMPLETED", None)}
-
-
-async def test_flaps_are_told_once_in_the_throttle_and_the_last_state_is_told(database: Database) -> None:
-    receive(database, throttle_seconds=600, burst=0)
-    sender, clock, flaps = PlayedSender(), SetClock(), FLAPS
-    async with open_couriers(database, sender, clock=clock) as couriers:
-        for number in range(flaps):
-            one = alert(database, clock.at - NOON, fingerprint="rule:x:d1")
-            await couriers.pass_time(1800 / flaps)
-            if number < flaps - 1:
-                close(database, one, clock.at)
-                await couriers.pass_time(1800 / flaps)
-        opens = [notice for notice in sender.sent if notice.event is JobEvent.OPEN]
-        assert 5 <= len(opens) <= 6
-        await couriers.pass_time(600.0)
-    assert sender.told()[-1] == ("OPEN", one), "the last is open, and told when the throttle ends"
-    told = [alert_id for event, alert_id in sender.told() if event == "OPEN"]
-    ended = [alert_id for event, alert_id in sender.told() if event == "CLOSED"]
-    assert ended == told[:-1], "what was told got its end, and nothing else did"
 
 
 async def test_three_days_without_a_way_out(database: Database) -> None:

@@ -6,6 +6,10 @@ import pytest
 
 from appliance.delivery.outbox.quiet_hours import quiet_until
 from appliance.delivery.routes.route import QuietHours
+from tests.support.alerts import add_alert
+from tests.support.couriers import PlayedSender, SetClock, open_couriers, states
+from tests.support.postgres_server import Database
+from tests.support.routes import add_integration, add_route
 
 BERLIN = "Europe/Berlin"
 
@@ -34,3 +38,24 @@ def seconds(text: str) -> float:
 def test_when_they_end(begins: str, ends: str, now: str, until: str | None) -> None:
     quiet = QuietHours(time.fromisoformat(begins), time.fromisoformat(ends), BERLIN, spares_critical=True)
     assert quiet_until(quiet, seconds(now)) == (None if until is None else seconds(until))
+
+
+@pytest.mark.parametrize(
+    ("opened", "told"),
+    [
+        pytest.param("2026-03-28T22:30:00", "2026-03-29T04:00:00", id="a night of seven hours"),
+        pytest.param("2026-10-24T21:30:00", "2026-10-25T05:00:00", id="a night of nine hours"),
+    ],
+)
+async def test_a_notice_is_held_to_the_end_of_a_night_in_which_clocks_change(
+    database: Database, opened: str, told: str
+) -> None:
+    add_route(database, add_integration(database), quiet_from=time(22), quiet_until=time(6), quiet_zone=BERLIN)
+    sender, clock = PlayedSender(), SetClock(seconds(opened))
+    async with open_couriers(database, sender, clock=clock) as couriers:
+        add_alert(database, created_at=datetime.fromtimestamp(clock.at, UTC))
+        await couriers.pass_time(seconds(told) - 1 - clock.at)
+        assert sender.sent == []
+        assert [row[3] for row in states(database)] == ["quiet_hours"]
+        await couriers.pass_time(1.0)
+    assert [notice.event.value for notice in sender.sent] == ["OPEN"]
