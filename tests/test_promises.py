@@ -9,7 +9,7 @@ from tests.support.project import ROOT
 PAGE = (ROOT / "docs" / "promises.md").read_text()
 HEADING = re.compile(r"^### P(\d+) ", re.MULTILINE)
 TEST = re.compile(r"^- `(tests/[\w/]+\.py)::(test_\w+)`$", re.MULTILINE)
-BUILT = {*range(1, 25)}
+BUILT = {*range(1, 26)}
 
 
 def sections() -> dict[int, list[tuple[str, str]]]:
