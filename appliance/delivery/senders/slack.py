@@ -5,18 +5,13 @@ answers 429 beyond it; a channel that was archived answers 410.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.notices.text import ACKNOWLEDGE, LINK, and_more, cut, text_of
 from appliance.delivery.outbox.job import JobEvent
-from appliance.delivery.outgoing.network import Destination, Network
-from appliance.delivery.outgoing.urls import parse
-from appliance.delivery.senders.fields import CA, checked
-from appliance.delivery.senders.http_outcome import Receiver, send_json
-from appliance.delivery.senders.sender import Field, Outcome, Target
+from appliance.delivery.senders.incoming_webhook import IncomingWebhook, address
 from appliance.severity import Severity
 
 TITLE_CHARACTERS = 300
@@ -38,43 +33,6 @@ def escape(text: str) -> str:
     """Return a text in which nothing is markup: no link, no mention of a person or of everybody."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _AT.sub("@\N{ZERO WIDTH SPACE}", text)
-
-
-@dataclass(frozen=True, slots=True)
-class SlackSender:
-    """The type ``slack``."""
-
-    type: str = "slack"
-    label: str = "Slack"
-    icon: str = "i-message-square"
-    may_merge: bool = True
-    fields: Sequence[Field] = (
-        Field(
-            "url",
-            "Webhook address",
-            "url",
-            required=True,
-            secret=True,
-            hint="Of an incoming webhook. Whoever has it can post, so it is never shown again.",
-            placeholder="https://hooks.slack.com/services/...",
-        ),
-        CA,
-    )
-
-    def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
-        """Return the configuration in its canonical form. Raises Invalid."""
-        found = checked(self.fields, config, secrets)
-        parse(secrets["url"], "url")
-        return found
-
-    def destinations(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> Sequence[Destination]:  # noqa: ARG002
-        """Return where the address leads."""
-        return [parse(secrets["url"], "url").destination]
-
-    async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
-        """Send the notice once."""
-        receiver = Receiver(target.secrets["url"], target.config.get("ca"), secret=True)
-        return await send_json(network, receiver, notice, message(notice))
 
 
 def message(notice: Notice) -> dict[str, Any]:
@@ -109,4 +67,14 @@ def _others(others: Sequence[tuple[str, str]], more: int) -> Iterator[str]:
         yield and_more(hidden)
 
 
-SENDER = SlackSender()
+SENDER = IncomingWebhook(
+    "slack",
+    "Slack",
+    "i-message-square",
+    address(
+        "Webhook address",
+        "Of an incoming webhook. Whoever has it can post, so it is never shown again.",
+        "https://hooks.slack.com/services/...",
+    ),
+    message,
+)

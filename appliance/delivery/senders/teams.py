@@ -4,8 +4,7 @@ Texts stand in runs of rich text, in which nothing is markup. A message may have
 the end until it fits, and counted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -13,11 +12,7 @@ import msgspec
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.notices.text import ACKNOWLEDGE, LINK, NoticeText, and_more, cut, text_of
 from appliance.delivery.outbox.job import JobEvent
-from appliance.delivery.outgoing.network import Destination, Network
-from appliance.delivery.outgoing.urls import parse
-from appliance.delivery.senders.fields import CA, checked
-from appliance.delivery.senders.http_outcome import Receiver, send_json
-from appliance.delivery.senders.sender import Field, Outcome, Target
+from appliance.delivery.senders.incoming_webhook import IncomingWebhook, address
 from appliance.severity import Severity
 
 MAX_BYTES = 28 * 1024
@@ -26,43 +21,6 @@ VALUE_CHARACTERS = 600
 """So that a card without further alerts always fits, whatever its texts are."""
 OTHERS = 50
 _COLOURS = {Severity.CRITICAL: "Attention", Severity.HIGH: "Attention", Severity.MEDIUM: "Warning"}
-
-
-@dataclass(frozen=True, slots=True)
-class TeamsSender:
-    """The type ``teams``."""
-
-    type: str = "teams"
-    label: str = "Microsoft Teams"
-    icon: str = "i-users"
-    may_merge: bool = True
-    fields: Sequence[Field] = (
-        Field(
-            "url",
-            "Workflow address",
-            "url",
-            required=True,
-            secret=True,
-            hint='Of a workflow "When a Teams webhook request is received". Never shown again.',
-            placeholder="https://...",
-        ),
-        CA,
-    )
-
-    def validate(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
-        """Return the configuration in its canonical form. Raises Invalid."""
-        found = checked(self.fields, config, secrets)
-        parse(secrets["url"], "url")
-        return found
-
-    def destinations(self, config: Mapping[str, Any], secrets: Mapping[str, str]) -> Sequence[Destination]:  # noqa: ARG002
-        """Return where the address leads."""
-        return [parse(secrets["url"], "url").destination]
-
-    async def send(self, target: Target, notice: Notice, network: Network) -> Outcome:
-        """Send the notice once."""
-        receiver = Receiver(target.secrets["url"], target.config.get("ca"), secret=True)
-        return await send_json(network, receiver, notice, message(notice))
 
 
 def message(notice: Notice) -> bytes:
@@ -116,4 +74,14 @@ def _run(text: str, **looks: str) -> dict[str, Any]:
     return {"type": "TextRun", "text": text, **looks}
 
 
-SENDER = TeamsSender()
+SENDER = IncomingWebhook(
+    "teams",
+    "Microsoft Teams",
+    "i-users",
+    address(
+        "Workflow address",
+        'Of a workflow "When a Teams webhook request is received". Never shown again.',
+        "https://...",
+    ),
+    message,
+)
