@@ -31,8 +31,15 @@ def box(appliance: ApplianceProcess) -> Box:
     return open_box(appliance)
 
 
+def an_end_comes_near_in_doubt(box: Box) -> None:
+    """Move the end of a term so near that people would be warned: while in doubt nobody is."""
+    box.end_in(13)
+    assert box.warnings() == [(30, "OPEN", None)]
+
+
 def becomes_right_again(box: Box) -> None:
     """Set the clock right, and check that everything is as before."""
+    assert box.warnings() == [(30, "OPEN", None)]
     box.clock.ahead(0)
     wait_for(box.trusts)
     box.send("d-1")
@@ -41,14 +48,17 @@ def becomes_right_again(box: Box) -> None:
     box.newest_is_not_late("d-1")
     box.is_well()
     box.times_are_past()
+    wait_for(lambda: box.warnings() == [(30, "CLOSED", "superseded"), (14, "OPEN", None)])
 
 
 @pytest.mark.parametrize("case", SHORT)
 def test_a_start_with_a_wrong_clock_harms_nothing(box: Box, case: str) -> None:
     box.appliance.start()
     box.furnish()
+    box.sell_ending(20)
     box.send("d-1")
     box.all_stored()
+    wait_for(lambda: box.warnings() == [(30, "OPEN", None)])
     with closing(psycopg.connect(box.appliance.conninfo("appliance_owner"))) as in_the_way:
         in_the_way.execute("LOCK TABLE telemetry")
         box.send("d-1", timed=50, plain=0)  # the broker has them, and has told the device so
@@ -56,6 +66,7 @@ def test_a_start_with_a_wrong_clock_harms_nothing(box: Box, case: str) -> None:
     box.clock.at(CASES[case](time.time()))
     box.appliance.start()
     assert not box.trusts()
+    an_end_comes_near_in_doubt(box)
     box.all_stored()
     box.send("d-1")
     box.send("new-in-doubt")
@@ -77,11 +88,14 @@ def operators_are_told(box: Box) -> list[str]:
 def test_a_clock_that_becomes_wrong_during_the_run_harms_nothing(box: Box, case: str) -> None:
     box.appliance.start()
     box.furnish()
+    box.sell_ending(20)
     box.send("d-1")
     box.all_stored()
+    wait_for(lambda: box.warnings() == [(30, "OPEN", None)])
     box.clock.at(CASES[case](time.time()))
     box.send("d-1")
     assert not box.trusts()
+    an_end_comes_near_in_doubt(box)
     box.send("new-in-doubt")
     box.all_stored()
     box.newest_is_not_late("d-1")

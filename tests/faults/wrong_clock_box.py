@@ -11,7 +11,7 @@ from mqtt5 import QoS
 
 from tests.support.appliance_process import ApplianceProcess, SetUp
 from tests.support.publisher import TENANT, client
-from tests.support.wrong_clock import WrongClock
+from tests.support.wrong_clock import DAY, WrongClock
 
 PATIENCE = 60.0
 """Bounds a test that fails; a doubt begins at once and ends within a second or two."""
@@ -37,6 +37,24 @@ UNION ALL SELECT 'instance' FROM ingest_instances WHERE state_written_at > to_ti
 """What lies after a time: a minute from now, told five times."""
 
 
+ENDING = """
+WITH made AS (
+  INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (to_timestamp(%s), to_timestamp(%s), 'ending'))
+INSERT INTO subscriptions
+  (created_at, tenant_id, subscription_id, subscription_type, device_limit, term_start, term_end, status)
+VALUES (to_timestamp(%s), 'ending', 'SUB-1', 'TEMPORARY', 1, to_timestamp(%s), to_timestamp(%s), 'ACTIVE')
+RETURNING 1
+"""
+ENDS_AT = "UPDATE subscriptions SET term_end = to_timestamp(%s) WHERE tenant_id = 'ending' RETURNING 1"
+WARNINGS = (
+    "SELECT (details ->> 'days')::int, status, close_reason FROM fleet_alert WHERE tenant_id = 'ending' ORDER BY id"
+)
+STATUS_EVENTS = """
+SELECT subscription_id, new_state FROM subscription_audit
+WHERE event_type = 'status' AND tenant_id IN ('fleet', 'ending')
+"""
+
+
 @dataclass
 class Box:
     """An appliance with a clock that can be set, a tenant, an operator, and something that is held."""
@@ -53,6 +71,19 @@ class Box:
         self.appliance.tenant(TENANT)
         self.operator = self.appliance.set_up()
         self.appliance.query(f"{HELD} RETURNING id")
+
+    def sell_ending(self, days: float) -> None:
+        """Sell another tenant a subscription that ends in so many days by the right time; its warning follows."""
+        now = time.time()
+        self.appliance.query(ENDING, now, now, now, now - 300 * DAY, now + days * DAY)
+
+    def end_in(self, days: float) -> None:
+        """Let that subscription end in so many days by the right time."""
+        self.appliance.query(ENDS_AT, time.time() + days * DAY)
+
+    def warnings(self) -> list[tuple[int, str, str | None]]:
+        """Return the steps before that end which were warned of, and where their alerts stand."""
+        return [(days, status, reason) for days, status, reason in self.appliance.query(WARNINGS)]
 
     def send(self, device: str, *, timed: int = 5, plain: int = 5, carried: bool = True) -> None:
         """Send messages with the right time and without one; the broker has acknowledged them when this returns.
@@ -117,6 +148,7 @@ class Box:
         assert query("SELECT status, term_end > term_start FROM subscriptions WHERE tenant_id = 'fleet'") == [
             ("ACTIVE", True)
         ]
+        assert query(STATUS_EVENTS) == [], "nothing has ended by time"
         assert query("SELECT count(*) FROM ingest_ledger WHERE refused > 0") == [(0,)]
         wait_for(lambda: query(PRESENCE) == [("ONLINE",)])
         page = httpx.get(f"{self.appliance.run['web_url']}/system", cookies=self.operator.cookies)
