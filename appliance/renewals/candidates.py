@@ -6,6 +6,7 @@ from typing import Any
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.live.presence import Presence
 
 STATEMENTS = statements.load("renewals")
 
@@ -23,6 +24,8 @@ class Candidate:
     """None: nothing of it was ever accepted."""
     silent_since: datetime
     """When it was last seen, or else when it was registered."""
+    place: str | None
+    presence: Presence
 
 
 async def candidates(
@@ -37,4 +40,15 @@ async def candidates(
         "limit": limit,
     }
     cursor = await connection.execute(STATEMENTS["select_candidates"], parameters)
-    return [Candidate(*row) for row in await cursor.fetchall()]
+    return [_candidate(*row) for row in await cursor.fetchall()]
+
+
+def _candidate(
+    device_id: str,
+    name: str | None,
+    last_seen_at: datetime | None,
+    silent_since: datetime,
+    place: str | None,
+    presence: str,
+) -> Candidate:
+    return Candidate(device_id, name, last_seen_at, silent_since, place, Presence(presence))

@@ -24,8 +24,11 @@ RETURNING request_id
 
 -- name: select_candidates
 -- Devices with a seat, longest silent first. One that was never heard counts as silent since it was registered.
-SELECT d.device_id, d.name, s.last_seen_at, COALESCE(s.last_seen_at, d.created_at) AS silent_since
-FROM device_registry AS d LEFT JOIN device_state AS s USING (tenant_id, device_id)
+SELECT d.device_id, d.name, s.last_seen_at, COALESCE(s.last_seen_at, d.created_at) AS silent_since, d.place,
+  presence_of(s, d.interval_seconds, w)
+FROM device_registry AS d
+LEFT JOIN device_state AS s USING (tenant_id, device_id)
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.tenant_id = %(tenant)s AND d.subscription_id = %(subscription)s
   AND (%(search)s::text IS NULL OR d.device_id ILIKE %(search)s OR d.name ILIKE %(search)s OR d.place ILIKE %(search)s)
 ORDER BY COALESCE(s.last_seen_at, d.created_at), d.device_id

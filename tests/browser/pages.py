@@ -164,6 +164,25 @@ PAGES: Sequence[PageOf] = (
     PageOf("/subscriptions/+history", "subscriptions-history"),
     PageOf("/subscriptions/SUB-20251208-00001", "one-subscription", rule="/subscriptions/<subscription_id>"),
     PageOf("/subscriptions/SUB-20260415-00004", "add-on", Role.VIEWER, rule="/subscriptions/<subscription_id>"),
+    PageOf("/subscriptions/SUB-20251208-00001/renew", "renew", rule="/subscriptions/<subscription_id>/renew"),
+    PageOf(
+        "/subscriptions/SUB-20251208-00001/renew?term_days=365&new_device_limit=61&chosen=BGO-FRZ-013",
+        "renew-fewer",
+        rule="/subscriptions/<subscription_id>/renew",
+    ),
+    PageOf("/subscriptions/SUB-20260901-00019/renew", "renew-early", rule="/subscriptions/<subscription_id>/renew"),
+    PageOf("/subscriptions/SUB-20260415-00004/renew", "renew-add-on", rule="/subscriptions/<subscription_id>/renew"),
+    PageOf(
+        "/subscriptions/SUB-20251208-00001/renew?step=review&term_days=365&new_device_limit=62"
+        "&chosen=BGO-FRZ-013+BGO-FRZ-023",
+        "renew-review",
+        rule="/subscriptions/<subscription_id>/renew",
+    ),
+    PageOf(
+        "/subscriptions/SUB-20251208-00001/renewed/1",
+        "renewed",
+        rule="/subscriptions/<subscription_id>/renewed/<int:request_id>",
+    ),
     # people
     PageOf("/audit", "audit"),
     PageOf("/audit?actor=nobody", "audit-none"),

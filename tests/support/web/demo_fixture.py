@@ -71,6 +71,15 @@ ROWS = (
     FROM subscriptions
     """,
     """
+    INSERT INTO renewal_requests (tenant_id, subscription_id, key, hash, again, changed, answer, asked_at, until)
+    SELECT tenant_id, subscription_id, 'an earlier one', '', false, true, jsonb_build_object(
+      'subscription_id', subscription_id, 'renewed', true, 'changed', true, 'previous_term_end', term_start,
+      'new_term_end', term_end, 'device_limit', device_limit, 'devices_deactivated',
+      '["BGO-OLD-001", "BGO-OLD-002"]'::jsonb,
+      'note', NULL, 'renewing_opens', NULL, 'hint', NULL), term_start, term_end
+    FROM subscriptions WHERE subscription_id = 'SUB-20251208-00001'
+    """,
+    """
     INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details,
       at)
     VALUES

@@ -41,7 +41,7 @@ NOTHING = Rival(
         "subscription_id": "SUB-9", "message_id": "99999999", "alert_id": "77777777",
         "replay_id": "88888888", "rule_id": str(uuid4()),
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
-        "window_id": str(uuid4()), "job_id": "22222222",
+        "window_id": str(uuid4()), "job_id": "22222222", "request_id": "66666666",
         "integration_id": str(uuid4()), "route_id": str(uuid4()),
         "secret": "s" * 43, "token": "s" * 43, "address": "nothing",
         "instance": "fffffffffff9",
@@ -97,6 +97,15 @@ def found(database: Database) -> Rival:
                     ""
                     " VALUES (now(), 'SUB-' || nextval('subscription_numbers'), %(tenant)s, 'MAIN', 7, now(),"
                     " now() + '9 d', 'ACTIVE') RETURNING subscription_id"
+                ),
+                "request_id": one(
+                    "INSERT INTO renewal_requests (request_id, tenant_id, subscription_id, hash, again, changed,"
+                    " answer, asked_at, until) OVERRIDING SYSTEM VALUE"
+                    " SELECT 44444444, tenant_id, subscription_id, '', false, true,"
+                    " jsonb_build_object('subscription_id', subscription_id, 'changed', true,"
+                    " 'previous_term_end', term_start, 'new_term_end', term_end, 'device_limit', 7,"
+                    " 'devices_deactivated', '[]'::jsonb), now(), term_end"
+                    " FROM subscriptions WHERE tenant_id = %(tenant)s RETURNING request_id"
                 ),
                 "message_id": one(
                     "INSERT INTO quarantine_events"

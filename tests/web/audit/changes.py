@@ -530,6 +530,12 @@ CHANGES: Sequence[Change] = (
         OPERATOR,
     ),
     Change(
+        "POST /subscriptions/<subscription_id>/renew",
+        "/subscriptions/{spare}/renew",
+        ["subscription.renew"],
+        {"term_days": "365", "key": "from the form", "seen": "{reviewed}", "step": "confirm"},
+    ),
+    Change(
         "POST /customer/subscription/renew",
         "/customer/subscription/renew",
         ["subscription.renew"],

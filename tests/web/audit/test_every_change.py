@@ -171,7 +171,7 @@ class Requests:
     def things(self, change: Change, person: Any) -> dict[str, str]:
         """Create the objects of the change and return their ids; ``person`` sends it or signs in with it."""
         named = [*change.needs, *THING.findall(f"{change.path} {change.given}")]
-        things = {"code": totp.code(_secret(), int(datetime.now(UTC).timestamp() // totp.STEP))}
+        things = {"code": totp.code(_secret(), int(datetime.now(UTC).timestamp() // totp.STEP)), "reviewed": ""}
         for name in dict.fromkeys(named):
             if name not in things:
                 self._number += 1
@@ -191,7 +191,17 @@ class Requests:
         self._asking.cookies.clear()  # of the previous sender
         if isinstance(change.given, str):
             headers["Content-Type"] = "text/csv"
+        if "{reviewed}" in str(change.given):
+            things = {**things, "reviewed": await self._reviewed(change, path, headers)}
         return await self._asking.request(method, path, headers=headers, **_sent(change, path, things))
+
+    async def _reviewed(self, change: Change, path: str, headers: Mapping[str, str]) -> str:
+        """Return the version of the review of a renewal, without which it is not confirmed."""
+        given = {**change.given, "step": "review"} if isinstance(change.given, Mapping) else {}
+        page = await self._asking.get(path, headers=dict(headers), params=given)
+        found = re.search(r'name="seen" value="(\w+)"', page.text)
+        assert found is not None, page.text[:700]
+        return found[1]
 
     def _one(self, query: str, **parameters: Any) -> Any:
         row = self._connection.execute(query.encode(), parameters).fetchone()
