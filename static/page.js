@@ -108,11 +108,13 @@
 
   // ---------- Dialogs ----------
 
+  const words = (text) => text.trim().replace(/\s+/g, " "); // as they are shown: a page shows several blanks as one
+
   function typed(within) {
     const field = within.querySelector("[data-typed]");
     if (field === null) return;
     const button = field.form.querySelector(".dialog-foot button");
-    const wait = () => (button.disabled = field.value.trim() !== field.dataset.typed);
+    const wait = () => (button.disabled = words(field.value) !== words(field.dataset.typed));
     field.addEventListener("input", wait);
     wait();
   }

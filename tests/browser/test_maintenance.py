@@ -51,7 +51,9 @@ def test_a_window_is_planned_previewed_and_deleted(demo: DemoDashboard, browser:
     expect(row).to_contain_text("Bergen Quay")
     row.get_by_role("link", name=name, exact=True).click()
     expect(preview).to_contain_text("twice a week")
-    page.get_by_role("button", name=f"Delete {name}").click()
+    page.get_by_role("link", name="Delete…").click()
+    page.get_by_label(f"Type {name} to confirm").fill(name)
+    page.get_by_role("button", name="Delete window").click()
     expect(page.get_by_role("row", name=re.compile(name))).to_have_count(0)
     assert [line for line in watched.complaints if "422" not in line] == []
     page.context.close()

@@ -136,6 +136,7 @@ def test_a_rule_is_switched_off_and_on_and_deleted(plant: DemoDashboard, admin: 
     page.get_by_role("link", name="Humidity over an hour").click()
     page.get_by_role("link", name="Delete…").click()
     expect(page.get_by_role("dialog")).to_contain_text("No alert of it is open.")
+    page.get_by_label("Type Humidity over an hour to confirm").fill("Humidity over an hour")
     page.get_by_role("button", name="Delete rule").click()
     expect(page.locator(".toast")).to_contain_text("The rule is deleted.")
     expect(page.get_by_role("link", name="Humidity over an hour")).to_have_count(0)
@@ -173,6 +174,7 @@ def test_all_of_it_works_without_script(plant: DemoDashboard, plain: Page) -> No
     expect(page.locator("tbody tr", has_text="Plain")).to_contain_text("Temperature changes to \N{MINUS SIGN}15.0 °C")
     page.get_by_role("link", name="Plain").click()
     page.get_by_role("link", name="Delete…").click()
+    page.get_by_label("Type Plain to confirm").fill("Plain")
     page.get_by_role("button", name="Delete rule").click()
     expect(page.get_by_role("link", name="Plain")).to_have_count(0)
 

@@ -21,7 +21,8 @@ from appliance.web.integrations.page import IntegrationPages, Shown
 from appliance.web.integrations.schemas import IntegrationQuery, filter_of
 from appliance.web.openapi.describe import query
 from appliance.web.page import csv, forms
-from appliance.web.page.faults import fault_of
+from appliance.web.page.confirmation import name_fault
+from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 
@@ -117,7 +118,7 @@ def _add_steps(routes: Blueprint, pages: IntegrationPages) -> None:
 
 
 def _add_delete(routes: Blueprint, renderer: PageRenderer, integrations: IntegrationActions) -> None:
-    async def asked(integration_id: str, fault: str, status: HTTPStatus) -> Response:
+    async def asked(integration_id: str, fault: Fault | None, status: HTTPStatus) -> Response:
         known = await integrations.get(integration_id)
         wanted = RouteFilter(known.integration.tenant_id, known.integration.integration_id)
         async with renderer.platform.access.reading() as connection:
@@ -130,7 +131,7 @@ def _add_delete(routes: Blueprint, renderer: PageRenderer, integrations: Integra
                 (one.route.name, of_tenant(f"/routes/{one.route.route_id}", viewer(), one.route.tenant_id))
                 for one in leading
             ],
-            fault=("", fault) if fault else None,
+            fault=fault,
             action=at(known, "/delete"),
             back=at(known),
         )
@@ -138,15 +139,19 @@ def _add_delete(routes: Blueprint, renderer: PageRenderer, integrations: Integra
     @routes.get(f"{PATH}/<integration_id>/delete")
     @allow(ADMINS)
     async def ask(integration_id: str) -> Response:
-        return await asked(integration_id, "", HTTPStatus.OK)
+        return await asked(integration_id, None, HTTPStatus.OK)
 
     @routes.post(f"{PATH}/<integration_id>/delete")
     @allow(ADMINS)
     async def delete(integration_id: str) -> Response:
+        known = await integrations.get(integration_id)
+        fault = None if known.routes else await name_fault(known.integration.name)  # in use: it cannot be typed
+        if fault is not None:
+            return await asked(integration_id, fault, HTTPStatus.UNPROCESSABLE_ENTITY)
         try:
             await integrations.delete(integration_id)
         except Conflict as error:
-            return await asked(integration_id, fault_of(error)[1], HTTPStatus.CONFLICT)
+            return await asked(integration_id, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(of_tenant(PATH, viewer(), tenant_of(), done="deleted"))
 
 

@@ -1,6 +1,7 @@
 """The list of maintenance windows, and what is done to one from there."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from quart import Blueprint, Response
 
@@ -8,11 +9,13 @@ from appliance.alerts.maintenance.store import KEEP_ENDED
 from appliance.web.access.auth import ADMINS, READERS, RESPONDERS, allow, may_change, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.maintenance import export, listing
-from appliance.web.maintenance.actions import MaintenanceActions, WindowState, may_end
+from appliance.web.maintenance.actions import MaintenanceActions, WindowPage, WindowState, may_end
 from appliance.web.maintenance.listing import WindowRow
 from appliance.web.maintenance.schemas import WindowQuery
 from appliance.web.openapi.describe import query
 from appliance.web.page import csv
+from appliance.web.page.confirmation import name_fault
+from appliance.web.page.faults import Fault
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 
@@ -70,13 +73,37 @@ def blueprint(renderer: PageRenderer, windows: MaintenanceActions) -> Blueprint:
         await windows.end(window_id)
         return done("ended")
 
+    _add_delete(routes, renderer, windows)
+    return routes
+
+
+def _add_delete(routes: Blueprint, renderer: PageRenderer, windows: MaintenanceActions) -> None:
+    async def asked(page: WindowPage, fault: Fault | None) -> Response:
+        [known] = page.windows
+        path, of = f"{PATH}/{known.window.window_id}", known.window.tenant_id
+        return await renderer.page(
+            "maintenance/delete.html",
+            status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+            known=known,
+            fault=fault,
+            action=of_tenant(f"{path}/delete", viewer(), of),
+            back=of_tenant(path, viewer(), of),
+        )
+
+    @routes.get(f"{PATH}/<window_id>/delete")
+    @allow(ADMINS)
+    async def ask(window_id: str) -> Response:
+        return await asked(await windows.get(window_id), None)
+
     @routes.post(f"{PATH}/<window_id>/delete")
     @allow(ADMINS)
     async def delete(window_id: str) -> Response:
+        page = await windows.get(window_id)
+        fault = await name_fault(page.windows[0].window.name)
+        if fault is not None:
+            return await asked(page, fault)
         await windows.delete(window_id)
         return done("deleted")
-
-    return routes
 
 
 def done(what: str) -> Response:

@@ -5,9 +5,11 @@ a sample, so that all of it works without script.
 """
 
 from dataclasses import replace
+from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
+from appliance.delivery.routes.store import KnownRoute
 from appliance.delivery.routes.validation import draft_of
 from appliance.errors import Conflict, Invalid
 from appliance.severity import Severity
@@ -15,6 +17,8 @@ from appliance.web.access.auth import ADMINS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.openapi.describe import query
 from appliance.web.page import csv, forms
+from appliance.web.page.confirmation import name_fault
+from appliance.web.page.faults import Fault
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.routes import export, form
@@ -83,15 +87,24 @@ def _add_switch(routes: Blueprint, pages: RoutePages) -> None:
 
 
 def _add_delete(routes: Blueprint, renderer: PageRenderer, pages: RoutePages) -> None:
+    async def asked(known: KnownRoute, fault: Fault | None) -> Response:
+        status = HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY
+        action, back = at(known, "/delete"), at(known)
+        page = "routes/delete.html"
+        return await renderer.page(page, status=status, known=known, fault=fault, action=action, back=back)
+
     @routes.get(f"{PATH}/<route_id>/delete")
     @allow(ADMINS)
     async def ask(route_id: str) -> Response:
-        known = await pages.routes.get(route_id)
-        return await renderer.page("routes/delete.html", known=known, action=at(known, "/delete"), back=at(known))
+        return await asked(await pages.routes.get(route_id), None)
 
     @routes.post(f"{PATH}/<route_id>/delete")
     @allow(ADMINS)
     async def delete(route_id: str) -> Response:
+        known = await pages.routes.get(route_id)
+        fault = await name_fault(known.route.name)
+        if fault is not None:
+            return await asked(known, fault)
         await pages.routes.delete(route_id)
         return see_other(of_tenant(PATH, viewer(), tenant_of(), done="deleted"))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.openapi.describe import query
 from appliance.web.page import csv, forms
 from appliance.web.page.address import Address
+from appliance.web.page.confirmation import name_fault
+from appliance.web.page.faults import Fault
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.rules import export, labels
@@ -116,20 +119,28 @@ def _add_toggle(routes: Blueprint, actions: RuleActions) -> None:
 
 
 def _add_delete(routes: Blueprint, renderer: PageRenderer, actions: RuleActions) -> None:
-    @routes.get("/rules/<rule_id>/delete")
-    @allow(ADMINS)
-    async def ask(rule_id: str) -> Response:
+    async def asked(rule_id: str, fault: Fault | None) -> Response:
         kept = await actions.get(rule_id)
         return await renderer.page(
             "rules/delete.html",
+            status=HTTPStatus.OK if fault is None else HTTPStatus.UNPROCESSABLE_ENTITY,
             rule=kept,
+            fault=fault,
             action=_at(kept, "/delete"),
             back=_at(kept),
         )
 
+    @routes.get("/rules/<rule_id>/delete")
+    @allow(ADMINS)
+    async def ask(rule_id: str) -> Response:
+        return await asked(rule_id, None)
+
     @routes.post("/rules/<rule_id>/delete")
     @allow(ADMINS)
     async def delete(rule_id: str) -> Response:
+        fault = await name_fault((await actions.get(rule_id)).rule.name)
+        if fault is not None:
+            return await asked(rule_id, fault)
         await actions.delete(rule_id)
         return see_other(of_tenant(PATH, viewer(), tenant_of(), done="deleted"))
 

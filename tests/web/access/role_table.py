@@ -120,6 +120,7 @@ TABLE: Mapping[str, Allowed] = {
     # maintenance, the pages
     "GET /maintenance": READERS,
     "POST /maintenance/<window_id>/end": RESPONDERS,
+    "GET /maintenance/<window_id>/delete": ADMINS,
     "POST /maintenance/<window_id>/delete": ADMINS,
     "GET /maintenance/+new": ADMINS,
     "POST /maintenance/+new": ADMINS,

@@ -191,7 +191,12 @@ CHANGES: Sequence[Change] = (
     Change(
         "POST /maintenance/<window_id>/end", "/maintenance/{window}/end", ["maintenance.end"], who=Role.RESPONDER
     ),
-    Change("POST /maintenance/<window_id>/delete", "/maintenance/{window}/delete", ["maintenance.delete"]),
+    Change(
+        "POST /maintenance/<window_id>/delete",
+        "/maintenance/{named_window}/delete",
+        ["maintenance.delete"],
+        {"typed": "{named_window}"},
+    ),
     Change("POST /maintenance/+new", "/maintenance/+new", ["maintenance.create"], SUNDAYS_TYPED),
     Change("POST /maintenance/<window_id>", "/maintenance/{window}", ["maintenance.update"], SUNDAYS_TYPED),
     # integrations and routes, the pages
@@ -206,7 +211,12 @@ CHANGES: Sequence[Change] = (
         ["integration.disable"],
         {"enabled": "false"},
     ),
-    Change("POST /integrations/<integration_id>/delete", "/integrations/{receiver}/delete", ["integration.delete"]),
+    Change(
+        "POST /integrations/<integration_id>/delete",
+        "/integrations/{named_receiver}/delete",
+        ["integration.delete"],
+        {"typed": "{named_receiver}"},
+    ),
     Change("POST /routes/+new", "/routes/+new", ["route.create"], ROUTE_TYPED),
     Change("POST /routes/<route_id>", "/routes/{route}", ["route.update"], ROUTE_TYPED),
     Change(
@@ -216,7 +226,13 @@ CHANGES: Sequence[Change] = (
         {"enabled": "false"},
         needs=["receiver"],
     ),
-    Change("POST /routes/<route_id>/delete", "/routes/{route}/delete", ["route.delete"], needs=["receiver"]),
+    Change(
+        "POST /routes/<route_id>/delete",
+        "/routes/{named_route}/delete",
+        ["route.delete"],
+        {"typed": "{named_route}"},
+        needs=["receiver"],
+    ),
     # integrations and routes, the JSON API
     Change(
         "POST /customer/integrations",
@@ -311,7 +327,12 @@ CHANGES: Sequence[Change] = (
     Change("POST /rules/new", "/rules/new", ["rule.create"], RULE | {"name": "{new}"}),
     Change("POST /rules/<rule_id>", "/rules/{rule}", ["rule.update"], RULE),
     Change("POST /rules/<rule_id>/switch", "/rules/{rule}/switch", ["rule.disable"], {"enabled": "false"}),
-    Change("POST /rules/<rule_id>/delete", "/rules/{rule}/delete", ["rule.delete"]),
+    Change(
+        "POST /rules/<rule_id>/delete",
+        "/rules/{named_rule}/delete",
+        ["rule.delete"],
+        {"typed": "{named_rule}"},
+    ),
     # alert rules, the JSON API
     Change(
         "POST /customer/alert-rules",

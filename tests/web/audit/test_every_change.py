@@ -116,6 +116,19 @@ STOCK: Mapping[str, str] = {
     " VALUES (now(), now(), 'acme', %(new)s) RETURNING name",
     "rule": "INSERT INTO alert_rules (created_at, updated_at, tenant_id, name, severity, kind, parameters)"
     " VALUES (now(), now(), 'acme', %(new)s, 'low', 'no_data', '{\"seconds\": 60}') RETURNING rule_id",
+    # those whose name is their id, so that it can be typed
+    "named_window": "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, window_id, name,"
+    " kind, starts, ends, time_zone) SELECT now(), 'x', now(), 'acme', id, id::text, 'once', now() - interval '2 days',"
+    " now() + interval '2 days', 'UTC' FROM (SELECT gen_random_uuid() AS id) AS made RETURNING window_id",
+    "named_receiver": "INSERT INTO integrations (created_at, updated_at, tenant_id, integration_id, name, type, config)"
+    " SELECT now(), now(), 'acme', id, id::text, 'ntfy', '{}' FROM (SELECT gen_random_uuid() AS id) AS made"
+    " RETURNING integration_id",
+    "named_route": "INSERT INTO integration_routes (created_at, updated_at, tenant_id, route_id, name, integration_id,"
+    " severities) SELECT now(), now(), tenant_id, id, id::text, integration_id, '{low}' FROM"
+    " (SELECT *, gen_random_uuid() AS id FROM integrations LIMIT 1) AS made RETURNING route_id",
+    "named_rule": "INSERT INTO alert_rules (created_at, updated_at, tenant_id, rule_id, name, severity, kind,"
+    " parameters) SELECT now(), now(), 'acme', id, id::text, 'low', 'no_data', '{\"seconds\": 60}'"
+    " FROM (SELECT gen_random_uuid() AS id) AS made RETURNING rule_id",
     "message": "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, kind, reason, payload)"
     " VALUES (now(), 't', 'acme', 'd', 'telemetry', 'DEVICE_INACTIVE', '{}') RETURNING id",
     "alert": f"{AN_ALERT} 'OPEN', NULL, NULL, NULL, NULL) RETURNING id",

@@ -247,9 +247,11 @@ async def test_one_that_routes_use_says_which_and_is_not_deleted(acme: Database)
         refused = await browser.post(where)
         assert refused.status_code == 409
         assert "Ops desk is in use" in refused.text
-        await browser.post(f"/routes/{route}/delete")
+        await browser.post(f"/routes/{route}/delete", data={"typed": "Everything bad"})
         assert not re.search(r'class="btn danger"[^>]* disabled>', (await browser.get(where)).text)
-        assert (await browser.post(where)).headers["location"] == "/integrations?done=deleted"
+        assert "Type Ops desk exactly" in (await browser.post(where, data={"typed": "Ops"})).text
+        gone = await browser.post(where, data={"typed": "Ops desk"})
+        assert gone.headers["location"] == "/integrations?done=deleted"
         assert look(acme, "SELECT count(*) FROM integrations") == [(0,)]
 
 

@@ -115,7 +115,12 @@ async def test_a_window_is_made_previewed_edited_and_deleted(database: Database)
         stale = await send(browser, page, changed)
         assert stale.status_code == 409
         assert "was changed by someone else" in stale.text
-        assert (await send(browser, f"{page}/delete", {}, page)).headers["location"] == "/maintenance?done=deleted"
+        question = f"{page}/delete"
+        assert "Delete Hygiene wash?" in shown(await browser.get(question))
+        wrong = await send(browser, question, {"typed": "Hygiene"})
+        assert (wrong.status_code, "Type Hygiene wash exactly to confirm." in shown(wrong)) == (422, True)
+        gone = await send(browser, question, {"typed": "Hygiene wash"})
+        assert gone.headers["location"] == "/maintenance?done=deleted"
         assert kept(database) == []
 
 

@@ -237,7 +237,9 @@ async def test_a_route_is_switched_where_it_stands_and_deleted_after_a_question(
         assert look(acme, "SELECT enabled FROM integration_routes") == [(False,)]
         assert look(acme, "SELECT action FROM audit_log") == [("route.disable",)]
         assert "Delete First?" in (await browser.get(f"/routes/{route}/delete")).text
-        assert (await browser.post(f"/routes/{route}/delete")).headers["location"] == "/routes?done=deleted"
+        assert (await browser.post(f"/routes/{route}/delete")).status_code == 422
+        gone = await browser.post(f"/routes/{route}/delete", data={"typed": "First"})
+        assert gone.headers["location"] == "/routes?done=deleted"
         assert (await browser.get(f"/routes/{route}")).status_code == 404
 
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from appliance.people.role import Role
-from tests.support.pipeline import TENANT, arrange
+from tests.support.pipeline import TENANT, arrange, look
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
@@ -99,7 +99,8 @@ async def test_a_rule_is_made_seen_changed_switched_off_and_deleted(acme: Databa
         assert off.headers["location"] == "/rules?kind=threshold&done=off"
         assert [enabled for _, enabled, _ in rules(acme)] == [False]
         assert "No alert of it is open" in (await browser.get(f"{where}/delete")).text
-        gone = await browser.post(f"{where}/delete")
+        assert (await browser.post(f"{where}/delete", data={"typed": "Frozen"})).status_code == 422
+        gone = await browser.post(f"{where}/delete", data={"typed": " Freezer "})
         assert gone.headers["location"] == "/rules?done=deleted"
         assert rules(acme) == []
 
@@ -279,7 +280,8 @@ async def test_the_built_in_rule_is_tuned_and_never_of_another_kind_nor_deleted(
         assert "No reading for 20 min" in (await browser.get("/rules")).text
         answer = await browser.post(found[1], data=tuned | RULE)
         assert (answer.status_code, fault(answer)[:17]) == (422, "Not saved. Kind: ")
-        assert (await browser.post(f"{found[1]}/delete")).status_code == 409
+        name = look(acme, "SELECT name FROM alert_rules WHERE built_in IS NOT NULL")[0][0]
+        assert (await browser.post(f"{found[1]}/delete", data={"typed": name})).status_code == 409
 
 
 async def test_text_and_booleans_are_a_bar_of_states_and_never_a_line(acme: Database) -> None:
