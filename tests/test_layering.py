@@ -113,14 +113,15 @@ WEB: Mapping[str, set[str]] = {
     "deliveries": COMMON,
     "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
     "ingest": COMMON,
-    "integrations": COMMON,
+    "integrations": COMMON | {"deliveries.page_query"},  # the tab of deliveries has their number
     "maintenance": COMMON,
     "metrics": COMMON,
     "overview": COMMON | {"devices.labels", "devices.port", "subscriptions.labels"},
     "people": COMMON,
     "quarantine": COMMON,
-    # a route leads to an integration, and takes types of alerts
-    "routes": COMMON | {"alerts.labels", "integrations.actions", "integrations.labels"},
+    # a route leads to an integration, and takes types of alerts; below the routes stand their newest deliveries
+    "routes": COMMON
+    | {"alerts.labels", "deliveries.page_query", "deliveries.shown", "integrations.actions", "integrations.labels"},
     "rules": COMMON,
     "sign_in": COMMON | {"devices.commands", "devices.port", "people.labels"},
     "sites": COMMON,

@@ -67,6 +67,12 @@ async def read(connection: Connection[Any], tenant_id: str | None, now: datetime
         one = Deliveries(*counts)
         of_route[route_id] = of_route.get(route_id, NONE) + one
         of_integration[integration_id] = of_integration.get(integration_id, NONE) + one
-    cursor = await connection.execute(STATEMENTS["count_both"], parameters)
-    [(routes, integrations)] = await cursor.fetchall()
+    routes, integrations = await totals(connection, tenant_id)
     return DeliveryCounts(breakers, of_integration, of_route, routes, integrations)
+
+
+async def totals(connection: Connection[Any], tenant_id: str | None) -> tuple[int, int]:
+    """Return how many routes and how many integrations there are."""
+    cursor = await connection.execute(STATEMENTS["count_both"], {"tenant": tenant_id})
+    [(routes, integrations)] = await cursor.fetchall()
+    return routes, integrations

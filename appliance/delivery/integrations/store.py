@@ -182,6 +182,21 @@ async def record_test(
     await record(connection, _entry(context, "test", integration, None, {"outcome": verdict}), now=context.now)
 
 
+async def record_trial(
+    connection: Connection[Any],
+    tenant_id: str,
+    integration_id: UUID | None,
+    name: str,
+    verdict: str,
+    context: ChangeContext,
+) -> None:
+    """Write into the audit that somebody sent a sample by values that are not saved; a new one is known by its name."""
+    identity = name if integration_id is None else str(integration_id)
+    after = {"outcome": verdict, "saved": False}
+    entry = Entry(context.actor, "integration.try", "integration", identity, tenant_id, None, after)
+    await record(connection, entry, now=context.now)
+
+
 def _in_use(name: str, routes: Sequence[str]) -> str:
     what = f"route {routes[0]} leads" if len(routes) == 1 else f"routes {', '.join(routes)} lead"
     return f"{name} is in use: the {what} to it. Delete them or let them lead somewhere else first."

@@ -84,6 +84,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "integration.enable": "Enabled an integration",
         "integration.disable": "Disabled an integration",
         "integration.test": "Sent a sample to an integration",
+        "integration.try": "Sent a sample by settings that are not saved, to",
         "integration.delete": "Deleted an integration",
         "route.create": "Added a route",
         "route.update": "Edited a route",

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
+from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox import deliveries
 from appliance.delivery.outbox.deliveries import DeliveryFilter
 from appliance.delivery.outbox.job import JobEvent, JobStatus
 from appliance.errors import Invalid
@@ -70,6 +72,11 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     def narrows(self) -> bool:
         """Return whether it leaves out deliveries of its span."""
         return any(getattr(self, name) for name in NARROWING)
+
+
+async def usual_total(connection: Connection[Any], tenant_id: str | None, now: datetime) -> int:
+    """Return how many deliveries the page lists if nothing is filtered."""
+    return sum((await deliveries.counts(connection, filter_of(PageQuery(), tenant_id, now))).values())
 
 
 def filter_of(asked: PageQuery, tenant_id: str | None, now: datetime) -> DeliveryFilter:

@@ -9,6 +9,7 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.integrations.counts import totals
 from appliance.delivery.outbox import deliveries
 from appliance.delivery.outbox.deliveries import DeliveryFilter
 from appliance.delivery.outbox.job import JobStatus
@@ -55,6 +56,8 @@ class DeliveryList:
     opened: OpenedDelivery | None
     newest: int
     """The newest job that matches; 0 if none does."""
+    others: tuple[int, int]
+    """How many routes and integrations there are, for the tabs."""
 
 
 def blueprint(renderer: PageRenderer) -> Blueprint:
@@ -106,9 +109,9 @@ async def read_list(
     tries = await deliveries.newest_attempts(connection, listed)
     rows = [shown(one, tries.get(one.job_id), who, now) for one in listed]
     numbers = await deliveries.counts(connection, wanted)
-    return DeliveryList(
-        rows, page.next, counted(numbers), await read_opened(connection, asked, rows, who, renderer), newest
-    )
+    shown_opened = await read_opened(connection, asked, rows, who, renderer)
+    others = await totals(connection, wanted.tenant_id)
+    return DeliveryList(rows, page.next, counted(numbers), shown_opened, newest, others)
 
 
 async def read_opened(
@@ -151,6 +154,7 @@ async def _answer(
         opened=found.opened,
         next=cursor.write(found.next),
         counts=found.counts,
+        others=found.others,
         total=None if asked.cursor or asked.state else sum(found.counts.values()),
         states=[(one.value, label) for one, label in STATE_LABELS.items()],
         routes=routes,

@@ -4,7 +4,7 @@ Name servers and receivers are asked outside of transactions: a slow one holds n
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ from appliance.delivery.integrations.drafts import IntegrationDraft, opened, pre
 from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.integrations.sample import sample
 from appliance.delivery.integrations.store import IntegrationFilter, IntegrationPosition, KnownIntegration
-from appliance.delivery.senders.sender import Outcome, Target
+from appliance.delivery.senders.sender import Outcome, Sender, Target
 from appliance.errors import Busy, Conflict, Outdated
 from appliance.web.access.transactions import tenant_of
 from appliance.web.integrations.port import IntegrationsPort
@@ -135,22 +135,53 @@ class IntegrationActions:
         missing = [one.label for one in sender.fields if one.secret and one.required and one.name not in secrets]
         if missing:
             raise Conflict(f"{kept.name} cannot send without {', '.join(missing)}; enter it first.")
-        target = Target(tenant_id, kept.config, secrets)
-        notice = sample(tenant_id, self.platform.instance, url, self._access.now())
+        outcome = await self._send(sender, kept.name, Target(tenant_id, kept.config, secrets), url)
+        async with self._access.changing() as connection:
+            await store.record_test(connection, kept, outcome.verdict.value, self._access.context())
+        return Tested(outcome, self._hint(outcome))
+
+    async def try_out(self, integration_id: str | None, kind: str, draft: IntegrationDraft, url: str) -> Tested:
+        """Send a marked sample by what was typed, over an integration that is there or for a new one; keep nothing.
+
+        The secrets that stay are used, unless it leads to another receiver now. Raises Invalid with the field;
+        NotFound; Conflict if a secret cannot be opened; Busy while many samples are being sent.
+        """
+        tenant_id = tenant_of()
+        kept = None if integration_id is None else (await self.get(integration_id)).integration
+        sender = sender_of(self.senders, kind if kept is None else kept.type)
+        identity = uuid4() if kept is None else kept.integration_id
+        named = replace(draft, name=draft.name.strip() or sender.label)  # a name is not needed for this
+        ready = await prepared(
+            named,
+            sender,
+            tenant_id=tenant_id,
+            integration_id=identity,
+            kept=kept,
+            keyring=self._port.keyring,
+            network=self._port.network,
+        )
+        secrets = opened(tenant_id, identity, ready.draft.secrets, self._port.keyring)
+        outcome = await self._send(sender, named.name, Target(tenant_id, ready.draft.config, secrets), url)
+        of = None if kept is None else kept.integration_id
+        async with self._access.changing() as connection:
+            context = self._access.context()
+            await store.record_trial(connection, tenant_id, of, named.name, outcome.verdict.value, context)
+        return Tested(outcome, self._hint(outcome))
+
+    async def _send(self, sender: Sender, name: str, target: Target, url: str) -> Outcome:
+        """Send a sample once. Raises Busy while many are being sent; Conflict if it takes too long."""
+        notice = sample(target.tenant_id, self.platform.instance, url, self._access.now())
         try:
             self._tests.acquire_nowait()
         except trio.WouldBlock:
             raise Busy("Many samples are being sent just now; try again in a moment.") from None
         try:
             with trio.fail_after(self._port.network.deadlines.total + GIVEN_UP_AFTER):
-                outcome = await sender.send(target, notice, self._port.network)
+                return await sender.send(target, notice, self._port.network)
         except trio.TooSlowError:
-            raise Conflict(f"{kept.name} took longer than any receiver may; the sample was given up.") from None
+            raise Conflict(f"{name} took longer than any receiver may; the sample was given up.") from None
         finally:
             self._tests.release()
-        async with self._access.changing() as connection:
-            await store.record_test(connection, kept, outcome.verdict.value, self._access.context())
-        return Tested(outcome, self._hint(outcome))
 
     def _hint(self, outcome: Outcome) -> str | None:
         if outcome.answered_at is None:

@@ -8,6 +8,7 @@ from appliance.delivery.integrations.store import IntegrationFilter, KnownIntegr
 from appliance.delivery.senders.sender import Sender, Verdict
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
+from appliance.web.deliveries.page_query import usual_total
 from appliance.web.integrations import labels
 from appliance.web.integrations.actions import IntegrationActions, Tested
 from appliance.web.integrations.labels import Allowing, Health
@@ -39,6 +40,8 @@ class IntegrationList:
 
     rows: list[IntegrationRow]
     counts: DeliveryCounts
+    deliveries: int
+    """How many the page of deliveries lists."""
     next: str | None
 
 
@@ -66,10 +69,11 @@ async def read(integrations: IntegrationActions, after: str) -> IntegrationList:
         wanted = IntegrationFilter(tenant_id)
         found = await store.list_page(connection, wanted, limit=PAGE_ROWS + 1, after=position)
         goes = await counts.read(connection, tenant_id, access.now())
+        told = await usual_total(connection, tenant_id, access.now())
     following = found[PAGE_ROWS - 1].position if len(found) > PAGE_ROWS else None
     now = integrations.platform.clock.now()
     rows = [_row(known, integrations, goes, who, now) for known in found[:PAGE_ROWS]]
-    return IntegrationList(rows, goes, cursor.write(following))
+    return IntegrationList(rows, goes, told, cursor.write(following))
 
 
 def at(known: KnownIntegration, part: str = "") -> str:

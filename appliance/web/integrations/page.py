@@ -5,9 +5,10 @@ from http import HTTPStatus
 
 from quart import Response, request
 
+from appliance.delivery.integrations.drafts import IntegrationDraft
 from appliance.delivery.integrations.store import KnownIntegration
 from appliance.delivery.senders.sender import Sender
-from appliance.errors import Conflict, Invalid
+from appliance.errors import Busy, Conflict, Invalid
 from appliance.web.access.auth import may_change, viewer
 from appliance.web.access.transactions import tenants_shown
 from appliance.web.integrations import form, labels, listing
@@ -48,6 +49,11 @@ class Shown:
     problem: str = ""
     """Why no sample was sent."""
 
+    trial: ShownTest | None = None
+    """How a sample went that was sent by what is typed, and not saved."""
+    trial_problem: str = ""
+    """Why none was sent."""
+
     def failing(self, problem: str) -> "Shown":
         """Return the same with the reason why no sample was sent."""
         return replace(self, problem=problem)
@@ -73,6 +79,26 @@ class IntegrationPages:
         url = (platform.public_url or request.host_url).rstrip("/")
         tested = await self.integrations.test(integration_id, url)
         return replace(shown, test_of=integration_id.lower(), test=listing.shown_test(tested, sent))
+
+    async def tried(self, shown: Shown, draft: IntegrationDraft) -> Shown:
+        """Send a sample by what is typed. Raises NotFound; Invalid with the field; Conflict, Busy as a saved one."""
+        platform = self.integrations.platform
+        sent = platform.clock.now()
+        url = (platform.public_url or request.host_url).rstrip("/")
+        identity = None if shown.known is None else str(shown.known.integration.integration_id)
+        kind = "" if shown.sender is None else shown.sender.type
+        tested = await self.integrations.try_out(identity, kind, draft, url)
+        return replace(shown, trial=listing.shown_test(tested, sent))
+
+    def not_tried(self, shown: Shown, error: Invalid | Conflict | Busy) -> Shown:
+        """Return the form with the reason why no sample was sent."""
+        field, text = ("", str(error)) if isinstance(error, Busy) else fault_of(error)
+        text = text.partition("`: ")[2] or text if text.startswith("`") else text
+        name = field.removeprefix("secrets.").removeprefix("config.")
+        fields = () if shown.sender is None else shown.sender.fields
+        label = next((f"{one.label}: " for one in fields if one.name == name), "")
+        problem = f"{label}{labels.plain(text)}."
+        return replace(shown, trial_problem=problem, allowing=labels.allowing(str(error)))
 
     async def refused(self, shown: Shown, error: Invalid | Conflict) -> Response:
         """Return the page with the form as given, and what is wrong with it."""

@@ -23,6 +23,7 @@ from appliance.web.openapi.describe import query
 from appliance.web.page import csv, forms
 from appliance.web.page.confirmation import name_fault
 from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.forms import Fields
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 
@@ -72,6 +73,8 @@ def _add_new(routes: Blueprint, pages: IntegrationPages) -> None:
             texts = {name: given.config.get(name) or text for name, text in blank.config.items()}
             redrawn = form.Given(given.name, texts, given.enabled, given.concurrency)
             return await pages.show(Shown(sender=sender, given=redrawn))
+        if fields.text("do", most=16) == "try":
+            return await _tried(pages, Shown(sender=sender, given=given), fields)
         try:
             made = await pages.integrations.create(sender.type, form.draft_of(fields, sender))
         except (Invalid, Conflict) as error:
@@ -92,6 +95,8 @@ def _add_one(routes: Blueprint, pages: IntegrationPages) -> None:
         opened = await pages.opened(integration_id)
         sender = require(opened.sender, "such type of integration")
         given = form.typed(fields, sender)
+        if fields.text("do", most=16) == "try":
+            return await _tried(pages, Shown(opened.known, sender, given), fields)
         try:
             draft = form.draft_of(fields, sender)
             made = await pages.integrations.edit(integration_id, lambda _kept: draft, form.version_of(fields))
@@ -164,6 +169,15 @@ async def _written(pages: IntegrationPages, made: Made, do: str, done: str) -> R
     if made.secrets or made.warnings:
         return await pages.show(shown)
     return see_other(of_tenant(PATH, viewer(), tenant_of(), done=done))
+
+
+async def _tried(pages: IntegrationPages, shown: Shown, fields: Fields) -> Response:
+    """Send a sample by what is typed, and answer with what came of it; nothing is saved."""
+    sender = require(shown.sender, "such type of integration")
+    try:
+        return await pages.show(await pages.tried(shown, form.draft_of(fields, sender)))
+    except (Invalid, Conflict, Busy) as error:
+        return await pages.show(pages.not_tried(shown, error))
 
 
 async def _tested(pages: IntegrationPages, integration_id: str, shown: Shown) -> Response:

@@ -17,6 +17,7 @@ from appliance.delivery.senders.sender import Sender
 from appliance.devices import sites as site_store
 from appliance.web.access.auth import Viewer, viewer
 from appliance.web.access.transactions import tenants_shown
+from appliance.web.deliveries.page_query import usual_total
 from appliance.web.integrations import labels as integration_labels
 from appliance.web.integrations.labels import Health
 from appliance.web.page import cursor, formats
@@ -54,6 +55,8 @@ class RouteList:
 
     rows: Sequence[RouteRow]
     counts: DeliveryCounts
+    deliveries: int
+    """How many the page of deliveries lists."""
     integrations: Sequence[KnownIntegration]
     only: KnownIntegration | None
     """The integration that the list is narrowed to."""
@@ -71,6 +74,7 @@ async def read(
         found = await store.list_page(connection, wanted, limit=PAGE_ROWS + 1, after=position)
         known = await integration_store.list_page(connection, IntegrationFilter(tenant_id), limit=MAX_INTEGRATIONS)
         goes = await counts.read(connection, tenant_id, access.now())
+        told = await usual_total(connection, tenant_id, access.now())
         sites = await _site_names(connection, found)
     following = found[PAGE_ROWS - 1].position if len(found) > PAGE_ROWS else None
     integrations = {one.integration.integration_id: one for one in known}
@@ -80,7 +84,7 @@ async def read(
         for one in found[:PAGE_ROWS]
     ]
     only = None if integration_id is None else integrations.get(integration_id)
-    return RouteList(rows, goes, known, only, cursor.write(following))
+    return RouteList(rows, goes, told, known, only, cursor.write(following))
 
 
 def at(known: KnownRoute, part: str = "") -> str:

@@ -205,6 +205,7 @@ CHANGES: Sequence[Change] = (
         "POST /integrations/<integration_id>", "/integrations/{receiver}", ["integration.update"], NTFY_TYPED
     ),
     Change("POST /integrations/<integration_id>/test", "/integrations/{receiver}/test", ["integration.test"]),
+    Change("POST /integrations/+new", "/integrations/+new", ["integration.try"], NTFY_TYPED | {"do": "try"}),
     Change(
         "POST /integrations/<integration_id>/switch",
         "/integrations/{receiver}/switch",

@@ -70,6 +70,8 @@ async def test_a_row_says_what_was_told_to_whom_and_how_that_goes(database: Data
     attempt(database, job, "retry", 503, "down")
     async with viewing(database, Role.VIEWER) as viewer:
         text = plain((await viewer.get("/deliveries")).text)
+        for path in ("/deliveries", "/routes", "/integrations"):
+            assert "Routes 1 Integrations 1 Deliveries 1" in plain((await viewer.get(path)).text), path
     assert "High Door open Opened, d1 Operations Slack Next try" in text
     assert "2 of 9, last 503 Details" in text
 

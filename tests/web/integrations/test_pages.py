@@ -201,6 +201,39 @@ async def test_a_sample_shows_answer_times_address_and_the_masked_request(acme: 
         assert look(acme, "SELECT after FROM audit_log WHERE action = 'integration.test'") == [({"outcome": "retry"},)]
 
 
+async def test_what_is_typed_is_tried_without_being_saved(acme: Database) -> None:
+    async with http_sink(answers(200)) as sink, browsing(acme) as browser:
+        typed = {"type": "webhook", "name": "", "config.url": sink.url(), "enabled": "on", "do": "try"}
+        page = await browser.post("/integrations/+new", data=typed | {"secrets.authorization": MARKED})
+        assert "Nothing was saved." in words(page)
+        assert "Delivered , 200 OK, after" in words(page)
+        assert MARKED not in page.text
+        assert sink.requests[0].header("authorization") == MARKED
+        assert filled(page, "config.url") == sink.url()
+        assert look(acme, "SELECT count(*) FROM integrations") == [(0,)]
+        [(named, after)] = look(acme, "SELECT object_id, after FROM audit_log WHERE action = 'integration.try'")
+        assert (named, after) == ("Webhook", {"outcome": "delivered", "saved": False})
+        refused = await browser.post("/integrations/+new", data=typed | {"config.url": "http://10.20.0.31/alerts"})
+        assert "No sample was sent. Address: 10.20.0.31 is a private address." in words(refused)
+        assert "allow_networks" in words(refused)
+        assert len(sink.requests) == 1
+
+
+async def test_secrets_that_stay_are_tried_at_the_same_receiver_and_at_no_other(acme: Database) -> None:
+    async with http_sink(answers(200)) as sink, http_sink(answers(200)) as other, browsing(acme) as browser:
+        typed = HOOK | {"config.url": sink.url("/a")}
+        await browser.post("/integrations/+new", data=typed | {"secrets.authorization": MARKED})
+        where = await the_one(browser)
+        before = look(acme, "SELECT * FROM integrations")
+        page = await browser.post(where, data=typed | {"config.url": sink.url("/b"), "do": "try"})
+        assert "Delivered , 200 OK, after" in words(page)
+        assert (sink.requests[0].target, sink.requests[0].header("authorization")) == ("/b", MARKED)
+        moved = await browser.post(where, data=typed | {"config.url": other.url(), "do": "try"})
+        assert "No sample was sent. Authorization header: It was entered for another receiver" in words(moved)
+        assert other.requests == []
+        assert look(acme, "SELECT * FROM integrations") == before
+
+
 async def test_a_sample_that_arrives_ends_a_pause(acme: Database) -> None:
     async with http_sink(answers(200)) as sink, browsing(acme) as browser:
         await browser.post("/integrations/+new", data=HOOK | {"config.url": sink.url()})
