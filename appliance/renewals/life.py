@@ -29,7 +29,7 @@ from appliance.subscriptions.lifecycle import Subscription
 
 STATEMENTS = statements.load("subscription_warnings")
 
-ROUND_SECONDS = 5.0
+ROUND_SECONDS = 10.0
 """Seconds between two rounds: an alert closes so soon after a renewal."""
 LOCK_WAIT_MS = 500
 """Milliseconds that a statement waits for a row that somebody holds; the next round tries again."""

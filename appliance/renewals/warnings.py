@@ -43,11 +43,13 @@ STEPS: Mapping[int, Severity] = MappingProxyType(
 )
 """Days before the end of a term at which people are warned, and how severe that is."""
 HORIZON = timedelta(days=max(STEPS) + 2)
-"""How long before its end a term can be warned of at most, whatever the clock of its zone does."""
+"""How long before its end a term can be warned of at most, whatever the calendar of its zone does."""
 EARLY = frozenset({Severity.INFO, Severity.LOW})
 """Severities of steps that are left out where the term begins with them."""
 SLACK = timedelta(days=1)
 """How far ahead a step must lie to be warned of again: a clock that is put back by hours makes no second warning."""
+CLOSE = timedelta(days=2)
+"""Days of the calendar and of 24 hours differ by less, even in a zone that leaves out a day."""
 _PREFIX = "subscription"
 
 
@@ -109,12 +111,9 @@ def fingerprint(row: Subscription, days: int) -> str:
 
 def reached(row: Subscription, settled: datetime, zone: tzinfo | None, renewed_at: datetime | None) -> int | None:
     """Return the nearest step that has passed, None if that is none or one that is left out."""
-    if row.term_end - settled > HORIZON:
+    days = next((days for days in sorted(STEPS) if not _lies_ahead(row, days, settled, zone)), None)
+    if days is None:
         return None
-    passed = [days for days in STEPS if _instant(row, days, zone) <= settled]
-    if not passed:
-        return None
-    days = min(passed)
     instant = _instant(row, days, zone)
     known = renewed_at is not None and instant <= renewed_at
     begins_with_it = STEPS[days] in EARLY and abs(instant - row.term_start) < SLACK
@@ -139,7 +138,7 @@ def _judge(row: Subscription, kept: Sequence[str], about: Circumstances, found: 
         found.ended += kept
         return
     given = set(about.given.get(row.subscription_id, ()))
-    ahead = [days for days in sorted(given) if _instant(row, days, about.zone) > about.settled + SLACK]
+    ahead = [days for days in sorted(given) if _lies_ahead(row, days, about.settled + SLACK, about.zone)]
     if ahead:
         given.difference_update(ahead)
         found.forgotten.append((row, ahead))
@@ -168,6 +167,12 @@ def _warned_of(row: Subscription, about: Circumstances) -> bool:
         and row.hold_reason is None
         and row.status is not SubscriptionStatus.EXPIRED
     )
+
+
+def _lies_ahead(row: Subscription, days: int, at: datetime, zone: tzinfo | None) -> bool:
+    """Return whether a step before the end is not reached at an instant. Where that is close, the calendar decides."""
+    beyond = row.term_end - at - timedelta(days=days)
+    return beyond > timedelta() if abs(beyond) > CLOSE else _instant(row, days, zone) > at
 
 
 def _instant(row: Subscription, days: int, zone: tzinfo | None) -> datetime:
