@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import psycopg
 import structlog
 import trio
@@ -30,7 +31,11 @@ from appliance.subscriptions.lifecycle import Subscription
 STATEMENTS = statements.load("subscription_warnings")
 
 ROUND_SECONDS = 10.0
-"""Seconds between two rounds: an alert closes so soon after a renewal."""
+"""Seconds between two rounds: what time brings is so late at most."""
+GATHER_SECONDS = 0.2
+"""Seconds after a change in which others are awaited, before the subscriptions of its tenant are looked at."""
+MOST_NAMED = 100
+"""Tenants that are looked at by themselves; of more changes, all are."""
 LOCK_WAIT_MS = 500
 """Milliseconds that a statement waits for a row that somebody holds; the next round tries again."""
 TURN_LOCK = lock_key("subscriptions", "life")
@@ -42,6 +47,13 @@ WARNINGS_KEPT = timedelta(days=400)
 """How long steps of terms that are over stay."""
 
 log = structlog.get_logger(__name__)
+
+
+class _Notification(msgspec.Struct, frozen=True):
+    """What the database tells of changes: of tenants and their subscriptions by tenant."""
+
+    tenants: list[str] = []
+    all: bool = False
 
 
 @dataclass(slots=True)
@@ -68,22 +80,60 @@ class SubscriptionLife:
         self._pool = pool
         self._clock = clock
         self._grace = grace
+        self._changed: set[str] = set()
+        self._wake = trio.Event()
+        self._missed = self._seen = 0
+        self._due = float("-inf")
+
+    def changed(self, payload: str) -> None:
+        """Take a notification of the registry: tenants whose subscriptions changed, by a renewal say, are looked at."""
+        try:
+            named = msgspec.json.decode(payload, type=_Notification)
+        except msgspec.MsgspecError:
+            self.forget()
+            return
+        self._changed.update(named.tenants)
+        if named.all or len(self._changed) > MOST_NAMED:
+            self.forget()
+        elif self._changed:
+            self._wake.set()
+
+    def forget(self) -> None:
+        """Look at all tenants: changes may have been missed."""
+        self._missed += 1
+        self._wake.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make a round now and every ROUND_SECONDS, for ever."""
-        await every(ROUND_SECONDS, self._make_round, chore="life of subscriptions", task_status=task_status)
+        """Make a round now and every ROUND_SECONDS, for ever, and one of the tenants that changed when they do."""
+        await every(
+            ROUND_SECONDS, self._make_round, chore="life of subscriptions", woken=self._woken, task_status=task_status
+        )
 
-    async def _make_round(self) -> None:
-        await self.look()
+    async def _woken(self) -> None:
+        await self._wake.wait()
+        await trio.sleep(GATHER_SECONDS)
 
-    async def look(self) -> None:
-        """Make one round. Raises psycopg.Error and OSError while Postgres is away."""
+    async def _make_round(self) -> float:
+        self._wake, named, self._changed = trio.Event(), self._changed, set()
+        missed, started = self._missed, self._clock.monotonic()
+        if missed != self._seen or started >= self._due:
+            await self.look()
+            self._seen, self._due = missed, started + ROUND_SECONDS
+        else:  # if it fails, the next round of all is soon enough
+            await self.look(sorted(named))
+        return max(self._due - self._clock.monotonic(), 0.0)
+
+    async def look(self, tenants: Sequence[str] | None = None) -> None:
+        """Look once at some tenants, or at all. Raises psycopg.Error and OSError while Postgres is away."""
         if not self._clock.trusted:
             return
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         settled = datetime.fromtimestamp(self._clock.settled(), UTC)
         async with self._pool.connection() as connection:
-            for tenant_id, tenant in (await _read(connection, None, settled)).items():
+            found: dict[str, _Tenant] = {}
+            for wanted in (None,) if tenants is None else tenants:
+                found |= await _read(connection, wanted, settled)
+            for tenant_id, tenant in found.items():
                 await trio.lowlevel.checkpoint()  # of many tenants, ingest has its turn between two
                 if not self._behind(tenant, settled):
                     continue

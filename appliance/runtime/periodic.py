@@ -43,9 +43,12 @@ async def every(
     *,
     chore: str,
     first: First = First.AT_ONCE,
+    woken: Callable[[], Awaitable[None]] = trio.sleep_forever,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Make a round every ``interval`` seconds, for ever. ``chore`` names the work in the log.
+
+    The next round comes earlier when ``woken`` returns, unless the one before has failed.
 
     Raises what a round raises that is not ``AWAY``; in the first round before the start, that too.
     """
@@ -55,7 +58,7 @@ async def every(
         rest = await make_round()
         activity().did()
         task_status.started()
-        await _rest(interval if rest is None else rest)
+        await _rest(interval if rest is None else rest, woken)
     else:
         task_status.started()
         if first is First.AFTER_INTERVAL:
@@ -68,13 +71,14 @@ async def every(
             note = log.debug if activity().failing else log.warning  # the others of a row say nothing new
             note("put off", chore=chore, error=str(error).strip())
             activity().failed(error)
-            rest = backoff.next()
+            await _rest(backoff.next())
         else:
             backoff.reset()
             activity().did()
-        await _rest(interval if rest is None else rest)
+            await _rest(interval if rest is None else rest, woken)
 
 
-async def _rest(seconds: float) -> None:
+async def _rest(seconds: float, woken: Callable[[], Awaitable[None]] = trio.sleep_forever) -> None:
     activity().rests(seconds)
-    await trio.sleep(seconds)
+    with trio.move_on_after(seconds):
+        await woken()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import trio
 
 from appliance.alerts import actions
 from appliance.alerts.actions import AskedStep
@@ -231,6 +232,34 @@ async def test_one_tenant_whose_rows_are_held_delays_no_other(
             assert await rows(one.connection, "SELECT tenant_id FROM fleet_alert") == [("zeta",)]
         await one.at(END - DAY)
         assert len(await one.alerts()) == 2
+
+
+async def test_a_renewal_closes_the_warning_at_once_and_nothing_waits_for_the_next_round(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "ROUND_SECONDS", 3600.0)
+    async with lived(database) as one, trio.open_nursery() as nursery:
+        one.clock.at = (END - 14 * DAY).timestamp()
+        worker = SubscriptionLife(one.pool, one.clock, grace=GRACE)
+        nursery.start_soon(worker.run)
+        await _until(one, [("medium", "OPEN", None, 14)])
+        for payload in (f'{{"tenants": ["{TENANT}"]}}', '{"all": true}', "what is this"):
+            await one.connection.execute("UPDATE subscriptions SET hold_reason = 'unpaid'")
+            await one.connection.execute("DELETE FROM subscription_warnings")
+            worker.changed('{"devices": [["acme", "d"]]}')
+            worker.changed(payload)
+            await _until(one, [("medium", "CLOSED", "cleared", 14)])
+            await one.connection.execute("UPDATE subscriptions SET hold_reason = NULL")
+            await one.connection.execute("DELETE FROM fleet_alert")
+            worker.changed('{"tenants": ["acme", "gone"]}')
+            await _until(one, [("medium", "OPEN", None, 14)])
+        nursery.cancel_scope.cancel()
+
+
+async def _until(one: Lived, expected: list[tuple[Any, ...]]) -> None:
+    with trio.fail_after(20):
+        while await one.alerts() != expected:
+            await trio.sleep(0.02)
 
 
 WORKER = """

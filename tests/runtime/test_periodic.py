@@ -35,6 +35,20 @@ async def made_within(seconds: float, rounds: Rounds, interval: float, first: Fi
     return [round(at - began, 3) for at in rounds.made]
 
 
+async def test_a_round_comes_earlier_when_it_is_woken_and_not_after_one_that_failed(
+    autojump_clock: MockClock,  # noqa: ARG001 - jumps
+) -> None:
+    async def woken() -> None:
+        await trio.sleep(0.25)
+
+    rounds = Rounds(None, psycopg.OperationalError("away"))
+    with trio.move_on_after(2):
+        await every(4, rounds, chore="count", woken=woken)
+    before, failed, *after = [round(later - earlier, 3) for earlier, later in pairwise(rounds.made)]
+    assert failed > 0.25, "it is tried again after a while"
+    assert {before, *after} == {0.25}
+
+
 async def test_a_round_is_made_every_interval(autojump_clock: MockClock) -> None:  # noqa: ARG001 - jumps
     assert await made_within(9, Rounds(), 4) == [0, 4, 8]
 
