@@ -71,6 +71,8 @@ class NextEnd:
     """The subscription that ends next."""
 
     title: str
+    tenant: str
+    """The tenant's name."""
     days_left: int
     last_day: date
     after: str
@@ -230,7 +232,7 @@ async def _figures(connection: Connection[Any], reader: Reader, owned: Sequence[
         used=sum(row.active_device_count for row in giving),
         seats=sum(row.device_limit for row in giving),
         giving=len(giving),
-        next_end=None if first is None else _next_end(first, known[first.tenant_id].zone, reader),
+        next_end=None if first is None else _next_end(first, known[first.tenant_id], reader),
         nearly_full=[
             labels.subscription_label(row, reader.now, known[row.tenant_id].zone, reader.policy) for row in full
         ],
@@ -239,10 +241,11 @@ async def _figures(connection: Connection[Any], reader: Reader, owned: Sequence[
     )
 
 
-def _next_end(row: Subscription, zone: tzinfo | None, reader: Reader) -> NextEnd:
+def _next_end(row: Subscription, of: TenantFacts, reader: Reader) -> NextEnd:
     if row.subscription_type is SubscriptionType.MAIN:
         after = f"then {reader.policy.grace.days} days of grace" if reader.policy.grace.days else "then suspended"
     else:
         after = "then expired"
-    left = labels.days_left(row, reader.now, zone)
-    return NextEnd(labels.subscription_title(row), left, last_full_day(row.term_end, zone), after, reader.at(row))
+    left = labels.days_left(row, reader.now, of.zone)
+    title = labels.subscription_title(row)
+    return NextEnd(title, of.title, left, last_full_day(row.term_end, of.zone), after, reader.at(row))

@@ -41,9 +41,10 @@ SHOWN_STOPPING = 20
 """Devices that stop which a review and a result name; more are counted."""
 STALE = "The subscription has changed since you looked: this is what would happen now. Check it and confirm again."
 REUSED = "This form was used for another renewal. Check what would happen now and confirm again."
-OFFER_TRIES = 5
+OFFER_PATIENCE = 1.5
+"""Seconds that a result waits for what can be replayed: a renewal reaches ingest within one."""
 OFFER_PAUSE = 0.2
-"""Seconds between two looks at what can be replayed: a renewal reaches ingest within a second."""
+"""Seconds between two looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +265,12 @@ async def _offers(pages: RenewalPages, row: Subscription) -> list[TenantOffer]:
         held = await quarantine.held_by_reason(connection, row.tenant_id)
     waits = any(one.held for one in held if one.reason in LAPSED)
     offers: list[TenantOffer] = []
-    for attempt in range(OFFER_TRIES):
-        offers = [one for one in await pages.held.offers() if one.tenant_id == row.tenant_id]
-        if not waits or any(one.offer.reason in LAPSED for one in offers) or attempt == OFFER_TRIES - 1:
-            break
-        await trio.sleep(OFFER_PAUSE)
+    with trio.move_on_after(OFFER_PATIENCE):
+        while True:
+            offers = [one for one in await pages.held.offers() if one.tenant_id == row.tenant_id]
+            if not waits or any(one.offer.reason in LAPSED for one in offers):
+                break
+            await trio.sleep(OFFER_PAUSE)
     return offers
 
 

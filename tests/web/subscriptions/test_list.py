@@ -2,14 +2,18 @@
 
 import csv
 import io
+import re
+from html import unescape
 
 import psycopg
 import pytest
 
 from appliance.people.role import Role
+from appliance.people.sessions import Visit
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
+from tests.support.web.serving import over
 
 SOLD = """
 INSERT INTO tenants (created_at, updated_at, tenant_id, name, time_zone) VALUES
@@ -143,3 +147,26 @@ async def test_a_long_list_and_a_long_history_have_pages(sold: Database) -> None
             assert pages == 2, start
     ids = [one for one in seen if one.startswith("SUB-")]
     assert len(ids) == len(set(ids)) == 63
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.ADMIN, Role.OPERATOR])
+async def test_the_list_is_alive(sold: Database, role: Role) -> None:
+    person = signed_in(sold.conninfo(), role, "acme")
+    async with over(sold) as served, client(served.url, person) as browser:
+        page = (await browser.get("/subscriptions?state=soon")).text
+        name = re.search(r'data-page="([^"]+)"', page)
+        assert name is not None
+        watching = await served.platform.identity.by_session(person.secret, Visit(), touch=False)
+        assert watching is not None
+        with psycopg.connect(sold.conninfo()) as connection:
+            connection.execute("UPDATE subscriptions SET device_limit = 77 WHERE subscription_type = 'MAIN'")
+        parts = {
+            part.element_id: part.html for part in await served.app.live_pages.fragments(unescape(name[1]), watching)
+        }
+        assert all(f'id="{element}"' in page for element in parts if element.startswith("subscription-"))
+        assert "of 77" in parts["subscription-list"]
+        assert "Harvest" not in parts["subscription-list"]
+        assert ("subscription-events" in parts) == (role is not Role.VIEWER)
+        assert ("Elsewhere" in parts["subscription-list"]) == (role is Role.OPERATOR)
+        for odd in ("subscriptions/state=late", "subscriptions/cursor=x"):
+            assert await served.app.live_pages.fragments(odd, watching) == [], odd
