@@ -9,7 +9,7 @@ from appliance.delivery.outbox.alert_notices import MAX_COUNTED
 from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
-from appliance.subscriptions.terms import last_day_text
+from appliance.subscriptions.terms import last_day_text, last_full_day
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.open_alerts import CLASSES, NONE_OPEN, OpenAlerts
 from appliance.web.overview.query import OverviewData
@@ -144,11 +144,20 @@ def _subscriptions(data: OverviewData, now: float, links: PageLinks, grace: time
                 "is on hold" if held else "is suspended" if status is SubscriptionStatus.SUSPENDED else "has expired"
             )
             after = f" {state}: its devices' messages are held."
-            when = "" if held else f"last day {last_day}"
+            when = "" if held else f"ended {last_full_day(row.term_end, zone):%-d %b}"
             yield ActionItem("crit", "Subscription ", what, after, href, action, None if held else end, when)
         elif status is SubscriptionStatus.GRACE:
             after = " has ended and is in its grace period."
-            yield ActionItem("high", "Subscription ", what, after, href, action, end, f"last day {last_day}")
+            yield ActionItem(
+                "high",
+                "Subscription ",
+                what,
+                after,
+                href,
+                action,
+                end,
+                f"ended {last_full_day(row.term_end, zone):%-d %b}",
+            )
         elif (left := days_left(row, datetime.fromtimestamp(now, UTC), zone)) < SOON:
             after = f" ends in {days(left)}; its last full day is {last_day}."
             yield ActionItem("medium", "Subscription ", what, after, href, action)
