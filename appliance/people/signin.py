@@ -49,6 +49,8 @@ class Attempt:
     keep: bool = False
     tenant_id: str | None = None
     """The account, when address and password match several; empty is the operator's, None leaves it open."""
+    session: str | None = field(default=None, repr=False)
+    """The secret of the session that the browser has now: it ends, since its cookie is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,17 @@ class SignIn:
                 if user.has_second_factor:
                     return await self._ask_for_code(connection, user, keep=attempt.keep)
                 self.throttle.succeed(trial.source_of(user), guess_elsewhere=guess_elsewhere)
-                return await self._welcome(connection, user, attempt.visit, attempt.browser, keep=attempt.keep)
+                return await self._welcome(
+                    connection, user, attempt.visit, attempt.browser, attempt.session, keep=attempt.keep
+                )
 
-    async def with_code(self, secret: str, code: str, visit: Visit, browser: str | None) -> SignInOutcome:
-        """Check the second step, the code; ``secret`` is that of :class:`CodeRequired` and expires."""
+    async def with_code(
+        self, secret: str, code: str, visit: Visit, browser: str | None, session: str | None = None
+    ) -> SignInOutcome:
+        """Check the second step, the code; ``secret`` is that of :class:`CodeRequired` and expires.
+
+        ``browser`` and ``session`` are those of :class:`Attempt`.
+        """
         async with self._limiter, self._pool.connection() as connection:
             settled = self.settled()
             link = await links.peek(connection, secret, Purpose.SECOND_FACTOR, settled)
@@ -152,7 +161,7 @@ class SignIn:
             if await links.take(connection, secret, Purpose.SECOND_FACTOR, settled) is None:
                 return SignInRefused()
             self.throttle.succeed(trial.source_of(user), guess_elsewhere=False)
-            return await self._welcome(connection, user, visit, browser, keep=link.keep_signed_in)
+            return await self._welcome(connection, user, visit, browser, session, keep=link.keep_signed_in)
 
     async def confirm(self, user: User, password: str, visit: Visit) -> bool | ThrottleWait:
         """Return whether the password is the user's; checked before a password, token or second factor changes."""
@@ -227,7 +236,7 @@ class SignIn:
     async def welcome(self, user: User, visit: Visit, browser: str | None) -> SignedIn:
         """Begin a session without a password for the first operator after the set-up, whom the link has proved."""
         async with self._pool.connection() as connection:
-            return await self._welcome(connection, user, visit, browser, keep=False)
+            return await self._welcome(connection, user, visit, browser, None, keep=False)
 
     async def sign_out(self, session_id: UUID, user_id: UUID, context: ChangeContext) -> None:
         """End a session; one that has ended in the meantime is no error."""
@@ -307,11 +316,20 @@ class SignIn:
         return cursor.rowcount == 1
 
     async def _welcome(
-        self, connection: Connection[Any], user: User, visit: Visit, browser: str | None, *, keep: bool
+        self,
+        connection: Connection[Any],
+        user: User,
+        visit: Visit,
+        browser: str | None,
+        session: str | None,
+        *,
+        keep: bool,
     ) -> SignedIn:
         now = self.now()
         browser = browser or secret_token.new()
         async with connection.transaction():
+            if session is not None:
+                await connection.execute(STATEMENTS["end_replaced"], {"hash": secret_token.digest(session)})
             session = await sessions.begin(connection, user, now, self.settled(), visit, keep=keep)
             parameters = {
                 "user": user.user_id,

@@ -274,7 +274,7 @@ async def invite(connection: Connection[Any], user_id: UUID, context: ChangeCont
 async def reset(
     connection: Connection[Any], user_id: UUID, context: ChangeContext, *, drop_second_factor: bool = False
 ) -> str:
-    """End a user's sessions and return the secret of a link that sets a password; the old one works until then.
+    """End a user's sessions and tokens; return the secret of a link that sets a password. The old one works until then.
 
     ``drop_second_factor``: for a user who has lost it. Raises NotFound; Conflict for a disabled user.
     """
@@ -285,6 +285,7 @@ async def reset(
             await connection.execute(STATEMENTS["drop_second_factor"], {"user": user_id})
             await record(connection, entry(context, "drop_second_factor", user), now=context.now)
         await connection.execute(STATEMENTS["end_sessions"], {"user": user_id, "but": None})
+        await connection.execute(STATEMENTS["end_tokens"], {"user": user_id})
     return secret
 
 

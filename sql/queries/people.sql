@@ -116,8 +116,14 @@ ORDER BY seen_at DESC, session_id
 -- name: end_session
 DELETE FROM sessions WHERE session_id = %(session)s AND user_id = %(user)s
 
+-- name: end_replaced
+DELETE FROM sessions WHERE session_hash = %(hash)s
+
 -- name: end_sessions
 DELETE FROM sessions WHERE user_id = %(user)s AND session_id IS DISTINCT FROM %(but)s::uuid
+
+-- name: end_tokens
+DELETE FROM api_tokens WHERE user_id = %(user)s
 
 -- name: end_oldest_sessions
 DELETE FROM sessions WHERE session_id IN (

@@ -12,6 +12,7 @@ from appliance.keyring import Keyring, new_key
 from appliance.people import audit_query, sessions, totp, users
 from appliance.people.passwords import DEFAULT_COST, Hasher
 from appliance.people.role import Role
+from appliance.people.secret_token import digest
 from appliance.people.sessions import Visit
 from appliance.people.signin import SECOND_STEP, Attempt, CodeRequired, SeveralAccounts, SignedIn, SignInRefused
 from appliance.people.throttle import FREE, ThrottleWait
@@ -46,6 +47,23 @@ async def test_the_right_password_makes_a_new_session_each_time(database: Databa
         assert (await at.actions())[-2:] == ["user.sign_in", "user.sign_in"]
         for secret in (one.session, one.browser, PASSWORD):
             assert secret not in repr(one)
+
+
+async def test_signing_in_again_ends_the_session_that_the_browser_had(database: Database) -> None:
+    async with open_people(database) as at:
+        await at.add_user("ingrid@acme.example")
+        secret = await enrol(at, await at.add_user("kim@acme.example"))
+        first = await at.sign_in("ingrid@acme.example")
+        elsewhere = await at.sign_in("ingrid@acme.example")
+        again = await at.sign_in("ingrid@acme.example", session=first.session)
+        assert await at.rows("SELECT count(*) FROM sessions") == [(2,)]
+        wanted = await at.try_sign_in("kim@acme.example", session=again.session)
+        assert isinstance(wanted, CodeRequired)
+        assert await at.rows("SELECT count(*) FROM sessions") == [(2,)], "until the code is right"
+        signed = await at.signin.with_code(wanted.link, code_of(at, secret), HOME, None, again.session)
+        assert isinstance(signed, SignedIn)
+        left = await at.rows("SELECT session_hash FROM sessions ORDER BY session_hash")
+        assert left == sorted((digest(one.session),) for one in (elsewhere, signed))
 
 
 async def test_wrong_unknown_disabled_and_not_yet_come_are_told_the_same(database: Database) -> None:

@@ -9,7 +9,7 @@ from appliance.people.role import Role
 from tests.support.pipeline import TENANT, arrange, look
 from tests.support.postgres_server import Database
 from tests.support.routes import add_integration
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import PASSWORD, client, signed_in
 from tests.support.web.api_caller import dashboard
 
 SIGNS = {
@@ -45,7 +45,7 @@ TYPED = [
     Typed("/customer/maintenance", "reason", WINDOW),
     Typed("/customer/integrations", "name", {"type": "webhook", "config": {"url": "https://hooks.example/a"}}),
     Typed("/customer/integration-routes", "name", {"severities": ["high"], "deliver_on": ["OPEN"]}),
-    Typed("/customer/users", "name", {"email": "kari@acme.example", "role": "viewer"}),
+    Typed("/customer/users", "name", {"email": "kari@acme.example", "role": "viewer", "password": PASSWORD}),
     Typed("/operator/tenants", "name", {"tenant_id": "beta"}, Role.OPERATOR),
     Typed("/operator/subscriptions?tenant=acme", "description", {"device_limit": 1, "term_days": 1}, Role.OPERATOR),
     Typed("/operator/subscriptions?tenant=acme", "plan_id", {"device_limit": 1, "term_days": 1}, Role.OPERATOR),

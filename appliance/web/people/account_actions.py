@@ -24,7 +24,7 @@ from appliance.web.access.gate import visit
 from appliance.web.people.labels import wait_label
 from appliance.web.platform import Platform
 
-NOT_BY_TOKEN = "A token cannot change passwords or tokens; sign in to do that."  # noqa: S105 - a message, not a secret
+NOT_BY_TOKEN = "A token cannot change who may sign in, or with what; sign in to do that."  # noqa: S105 - a message, not a secret
 
 
 class AccountActions:
@@ -75,8 +75,7 @@ class AccountActions:
 
     async def add_token(self, current: str, name: str, scopes: Collection[Scope], days: int) -> str:
         """Create a token and return its secret, which is known only now. Raises Invalid, Conflict, Throttled."""
-        own_session()
-        user = await self.confirm(current)
+        user = await self.confirm_in_browser(current)
         async with self._pool.connection() as connection:
             return await tokens.add(connection, user, name, scopes, days, self._platform.access.context())
 
@@ -87,15 +86,18 @@ class AccountActions:
 
     async def set_second_factor(self, current: str, secret: bytes, code: str) -> None:
         """Turn the second factor on. Raises Invalid, Throttled."""
-        own_session()
-        user = await self.confirm(current)
+        user = await self.confirm_in_browser(current)
         await self._sign_in.set_second_factor(user, secret, code, self._platform.access.context())
 
     async def drop_second_factor(self, current: str) -> None:
         """Turn the second factor off. Raises Invalid, Conflict, Throttled."""
-        own_session()
-        user = await self.confirm(current)
+        user = await self.confirm_in_browser(current)
         await self._sign_in.drop_second_factor(user, self._platform.access.context())
+
+    async def confirm_in_browser(self, current: str) -> User:
+        """Check as :meth:`confirm` does; a request with a token is refused with 403."""
+        own_session()
+        return await self.confirm(current)
 
     async def confirm(self, current: str) -> User:
         """Check the viewer's password and return their account. Raises Invalid for a wrong password; Throttled."""

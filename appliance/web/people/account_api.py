@@ -14,7 +14,7 @@ from appliance.web.access.auth import ANYBODY_SIGNED_IN, allow, viewer
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe
 from appliance.web.people.account_actions import AccountActions
-from appliance.web.people.api import TokenList, shown_token
+from appliance.web.people.api import TokenList, own_password, shown_token
 
 
 class TokenNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +66,8 @@ def blueprint(account: AccountActions) -> Blueprint:
     @describe("Create an API token", body=TokenNew, answers={HTTPStatus.CREATED: TokenMade})
     async def add_token() -> Response:
         new = await body(TokenNew)
-        secret = await account.add_token(new.password, new.name, new.scopes, new.days)
+        with own_password():
+            secret = await account.add_token(new.password, new.name, new.scopes, new.days)
         return answer(TokenMade(secret), HTTPStatus.CREATED)
 
     @routes.delete("/customer/tokens/<uuid:token_id>")

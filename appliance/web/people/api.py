@@ -1,5 +1,7 @@
 """``/customer/users``: the users of a tenant, and their API tokens."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -21,6 +23,8 @@ from appliance.web.page import cursor
 from appliance.web.people import export
 from appliance.web.people.actions import Invited, PeopleActions
 from appliance.web.platform import Platform
+
+OwnPassword = Annotated[str, msgspec.Meta(description="The caller's own password; a request with a token is refused.")]
 
 
 class UserOut(msgspec.Struct, frozen=True):
@@ -64,6 +68,7 @@ class UserNew(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     email: str
     role: Role
+    password: OwnPassword
     name: str = ""
 
 
@@ -72,11 +77,15 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     role: Role | None = None
     disabled: Annotated[bool | None, msgspec.Meta(description="True ends sessions and links at once.")] = None
+    password: Annotated[
+        str, msgspec.Meta(description="The caller's own, to enable a user or to give a role like their own.")
+    ] = ""
 
 
 class UserReset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to reset the access of a user."""
+    """How to reset the access of a user: sessions and API tokens end at once."""
 
+    password: OwnPassword
     drop_second_factor: Annotated[bool, msgspec.Meta(description="For a user who has lost it.")] = False
 
 
@@ -133,7 +142,8 @@ def _add_list(routes: Blueprint, platform: Platform, actions: PeopleActions) -> 
     @describe("Invite a user", body=UserNew, answers={HTTPStatus.CREATED: InvitedOut})
     async def invite() -> Response:
         new = await body(UserNew)
-        made = await actions.add(new.email, new.role, new.name, None)
+        with own_password():
+            made = await actions.add(new.email, new.role, new.name, None, password=new.password)
         return answer(invited(made), HTTPStatus.CREATED, {"Location": f"/customer/users/{made.user.user_id}"})
 
 
@@ -152,17 +162,26 @@ def _add_user(routes: Blueprint, actions: PeopleActions) -> None:
         if wanted.role is not None and wanted.disabled is not None:
             raise Invalid("Change `role` and `disabled` in two requests.", "disabled")
         if wanted.role is not None:
-            await actions.set_role(user_id, wanted.role)
+            with own_password():
+                await actions.set_role(user_id, wanted.role, password=wanted.password)
         if wanted.disabled is not None:
-            await (actions.disable(user_id) if wanted.disabled else actions.enable(user_id))
+            if wanted.disabled:
+                await actions.disable(user_id)
+            else:
+                with own_password():
+                    await actions.enable(user_id, password=wanted.password)
         return answer(shown(await actions.get(user_id)))
 
     @routes.post("/customer/users/<uuid:user_id>/reset")
     @allow(ADMINS)
-    @describe("End the sessions and create a password link", body=UserReset, answers={HTTPStatus.OK: InvitedOut})
+    @describe(
+        "End sessions and tokens, and create a password link", body=UserReset, answers={HTTPStatus.OK: InvitedOut}
+    )
     async def reset(user_id: UUID) -> Response:
         wanted = await body(UserReset)
-        return answer(invited(await actions.reset(user_id, drop_second_factor=wanted.drop_second_factor)))
+        with own_password():
+            made = await actions.reset(user_id, drop_second_factor=wanted.drop_second_factor, password=wanted.password)
+        return answer(invited(made))
 
 
 def _add_tokens(routes: Blueprint, actions: PeopleActions) -> None:
@@ -178,6 +197,17 @@ def _add_tokens(routes: Blueprint, actions: PeopleActions) -> None:
     async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
         await actions.revoke_token(user_id, token_id)
         return Response("", HTTPStatus.NO_CONTENT)
+
+
+@contextmanager
+def own_password() -> Iterator[None]:
+    """Name the caller's password as the API does, where it is wrong."""
+    try:
+        yield
+    except Invalid as error:
+        if error.field != "current":
+            raise
+        raise Invalid(str(error), "password") from None
 
 
 def shown(user: User) -> UserOut:

@@ -8,8 +8,8 @@ from appliance.web.people.actions import PeopleActions
 
 def install(mount: Mount) -> None:
     """Install the pages of users and of the profile, and their APIs."""
-    actions = PeopleActions(mount.platform)
     account = AccountActions(mount.platform, mount.ports.sign_in)
+    actions = PeopleActions(mount.platform, account.confirm_in_browser)
     mount.add(
         views.blueprint(mount.renderer, actions),
         profile.blueprint(mount.renderer, account),

@@ -22,7 +22,8 @@ DAYS = 90
 """Days for which a token is valid unless the form says otherwise."""
 DONE = {
     "saved": "Your profile is saved.",
-    "password": "Your password is changed; you are signed out everywhere else.",
+    "password": "Your password is changed, and you are signed out everywhere else. API tokens still work: revoke those "
+    "that you do not need.",
     "session": "The session has ended.",
     "sessions": "You are signed out everywhere else.",
     "token": "The token is revoked.",

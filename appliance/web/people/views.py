@@ -97,7 +97,8 @@ def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleAction
                 fields.choice("role", Role),
                 fields.text("tenant", most=64) if _asks_for_tenant() else "",
             )
-            made = await actions.add(given.email, given.role, given.name, given.tenant or None)
+            password = fields.raw("current")
+            made = await actions.add(given.email, given.role, given.name, given.tenant or None, password=password)
         except TenantNotChosen:
             return await page(given, ("tenant", "Choose the organisation that the user belongs to."))
         except (Invalid, Conflict, NotFound) as error:
@@ -106,10 +107,10 @@ def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleAction
 
 
 def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
-    async def page(user_id: UUID, fault: Fault | None = None) -> Response:
+    async def page(user_id: UUID, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return await renderer.page(
             "people/user.html",
-            status=HTTPStatus.CONFLICT if fault else HTTPStatus.OK,
+            status=status,
             done=DONE,
             user=await actions.get(user_id),
             tokens=await actions.tokens(user_id),
@@ -128,9 +129,9 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
         fields = await forms.read()
         try:
             was = fields.choice("was", Role) if "was" in fields else None
-            await actions.set_role(user_id, fields.choice("role", Role), was)
+            await actions.set_role(user_id, fields.choice("role", Role), was, password=fields.raw("role_password"))
         except (Invalid, Conflict) as error:
-            return await page(user_id, fault_of(error))
+            return await page(user_id, *_refusal(error, "role_password"))
         return see_other(f"/users/{user_id}?done=role")
 
     @routes.post("/users/<uuid:user_id>/disable")
@@ -139,13 +140,16 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
         try:
             await actions.disable(user_id)
         except Conflict as error:
-            return await page(user_id, fault_of(error))
+            return await page(user_id, fault_of(error), HTTPStatus.CONFLICT)
         return see_other(f"/users/{user_id}?done=disabled")
 
     @routes.post("/users/<uuid:user_id>/enable")
     @allow(ADMINS)
     async def enable(user_id: UUID) -> Response:
-        await actions.enable(user_id)
+        try:
+            await actions.enable(user_id, password=(await forms.read()).raw("access_password"))
+        except Invalid as error:
+            return await page(user_id, *_refusal(error, "access_password"))
         return see_other(f"/users/{user_id}?done=enabled")
 
     @routes.post("/users/<uuid:user_id>/reset")
@@ -153,9 +157,13 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
     async def reset(user_id: UUID) -> Response:
         fields = await forms.read()
         try:
-            made = await actions.reset(user_id, drop_second_factor=fields.flag("drop_second_factor"))
-        except Conflict as error:
-            return await page(user_id, fault_of(error))
+            made = await actions.reset(
+                user_id,
+                drop_second_factor=fields.flag("drop_second_factor"),
+                password=fields.raw("access_password"),
+            )
+        except (Invalid, Conflict) as error:
+            return await page(user_id, *_refusal(error, "access_password"))
         return await _link(renderer, made, "New password")
 
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
@@ -163,6 +171,13 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
     async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
         await actions.revoke_token(user_id, token_id)
         return see_other(f"/users/{user_id}?done=token")
+
+
+def _refusal(error: Invalid | Conflict, password: str) -> tuple[Fault, HTTPStatus]:
+    """Return the fault of a form on the page of a user, and the status; ``password``: its field for the password."""
+    field, text = fault_of(error)
+    status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
+    return ((password if field == "current" else field), text), status
 
 
 async def _link(renderer: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:

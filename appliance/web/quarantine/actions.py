@@ -267,8 +267,13 @@ class QuarantineActions:
         return OPERATOR if self._is_unknown(unknown=unknown) else tenants_shown()
 
     def _is_unknown(self, *, unknown: bool) -> bool:
-        """Return whether messages of no known tenant are asked for, which only operators see."""
-        return unknown and viewer().is_operator
+        """Return whether messages of no known tenant are asked for. Raises Invalid for others than operators.
+
+        To ignore it would show, replay or dismiss other messages than were asked for.
+        """
+        if unknown and not viewer().is_operator:
+            raise Invalid("Only operators see messages of no known tenant.", "unknown_tenant")
+        return unknown
 
 
 def _selection(asked: QuarantineFilter, tenant_id: str | None, now: datetime, zone: tzinfo | None) -> Selection:

@@ -20,6 +20,7 @@ from appliance.people.signin import (
 from appliance.people.throttle import ThrottleWait
 from appliance.web.access.auth import ANYBODY_SIGNED_IN, SIGN_IN_PAGES, allow, viewer
 from appliance.web.access.gate import own_path, visit
+from appliance.web.http.cookies import SESSION
 from appliance.web.page import forms
 from appliance.web.page.public import PublicPages
 from appliance.web.page.renderer import see_other
@@ -119,6 +120,7 @@ def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: 
             browser=g.browser,
             keep=form.keep,
             tenant_id=fields.text("tenant") if "tenant" in fields else None,
+            session=pages.cookies.read(SESSION),
         )
         return pages.answer(await sign_in.with_password(attempt), form)
 
@@ -127,7 +129,8 @@ def _add_sign_in(routes: Blueprint, platform: Platform, sign_in: SignIn, pages: 
     async def code() -> Response:
         fields = await forms.read()
         link, where = fields.raw("link"), own_path(fields.raw("next") or "/")
-        outcome = await sign_in.with_code(link, fields.raw("code"), visit(), g.browser)
+        session = pages.cookies.read(SESSION)
+        outcome = await sign_in.with_code(link, fields.raw("code"), visit(), g.browser, session)
         return pages.answer_code(outcome, link, where)
 
 

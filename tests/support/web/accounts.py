@@ -8,9 +8,11 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
+import argon2
 import httpx
 import psycopg
 from playwright.sync_api import BrowserContext
@@ -21,6 +23,8 @@ from appliance.web.access.identity import csrf_token
 from appliance.web.http.cookies import SESSION
 from tests.support.postgres_server import Database
 
+PASSWORD = "a walrus on a bicycle"
+"""Everybody's."""
 TENANT = "acme"
 """The tenant of people where a test does not care."""
 
@@ -51,6 +55,8 @@ def signed_in(
 ) -> Person:
     """Make a user of a role (operators without a tenant; the tenant is made if it is not there) with a session.
 
+    Their password is PASSWORD.
+
     ``conninfo`` is of a role that may: the superuser, or ``appliance_ingest``.
     """
     tenant = None if role is Role.OPERATOR else tenant_id
@@ -64,8 +70,9 @@ def signed_in(
                 [tenant],
             )
         row = connection.execute(
-            "INSERT INTO users (created_at, tenant_id, email, role) VALUES (now(), %s, %s, %s) RETURNING user_id",
-            [tenant, email, role],
+            "INSERT INTO users (created_at, tenant_id, email, role, password_hash, password_set_at)"
+            " VALUES (now(), %s, %s, %s, %s, now()) RETURNING user_id",
+            [tenant, email, role, _kept()],
         ).fetchone()
         assert row is not None
         connection.execute(
@@ -80,6 +87,12 @@ def signed_in(
             },
         )
     return Person(row[0], email, role, tenant, secret)
+
+
+@cache
+def _kept() -> str:
+    """Return the hash of everybody's password, at a cost of nothing."""
+    return argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
 
 
 def token_of(database: Database, person: Person, scopes: str) -> str:

@@ -6,28 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import psycopg
 
-from appliance.people.passwords import Hasher
-from appliance.people.role import Role
-from tests.support.postgres_server import Database
-from tests.support.web.accounts import Person, client, signed_in
-from tests.support.web.serving import CHEAP, Served
-
-PASSWORD = "a walrus on a bicycle"
-
+from tests.support.web.accounts import client
+from tests.support.web.serving import Served
 
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
-
-
-async def with_password(database: Database, role: Role = Role.ADMIN, **rest: Any) -> Person:
-    """Sign in somebody who has a password."""
-    person, kept = signed_in(database.conninfo(), role, **rest), await Hasher(CHEAP).hash(PASSWORD)
-    with psycopg.connect(database.conninfo()) as connection:
-        connection.execute(
-            "UPDATE users SET password_hash = %s, password_set_at = now() WHERE user_id = %s", [kept, person.user_id]
-        )
-    return person
 
 
 @asynccontextmanager

@@ -8,9 +8,8 @@ import pytest
 from appliance.people.role import Role
 from appliance.web.openapi.describe import declared
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import PASSWORD, client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.browsing import with_password
 from tests.support.web.serving import without_database
 
 MENTIONED: dict[str, Any] = {
@@ -40,7 +39,7 @@ async def test_what_is_merely_mentioned_is_refused_by_its_name(database: Databas
         "/customer/metrics": {"name": "a"},
         "/customer/devices": {"device_id": "a"},
         "/customer/alert-rules": {"name": "a", "severity": "low", "kind": "no_data", "seconds": 60},
-        "/customer/users": {"email": "a@b.c", "role": "viewer"},
+        "/customer/users": {"email": "a@b.c", "role": "viewer", "password": PASSWORD},
     }
     async with dashboard(database) as served, client(served.url, person) as asking:
         for path, given in valid.items():
@@ -54,7 +53,7 @@ async def test_what_is_merely_mentioned_is_refused_by_its_name(database: Databas
 
 
 async def test_a_form_takes_what_it_asks_for_and_leaves_the_rest(database: Database) -> None:
-    person = await with_password(database, Role.ADMIN, email="ingrid@acme.example")
+    person = signed_in(database.conninfo(), Role.ADMIN, email="ingrid@acme.example")
     with psycopg.connect(database.conninfo()) as connection:
         connection.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'globex')")
     mentioned = {name: str(value) for name, value in MENTIONED.items() if name not in {"role", "csrf_token"}}
@@ -69,7 +68,7 @@ async def test_a_form_takes_what_it_asks_for_and_leaves_the_rest(database: Datab
             **mentioned,
         }
         assert (await browser.post("/profile", data=profile)).status_code == 303
-        invited = {"email": "kim@acme.example", "name": "Kim", "role": "viewer", **mentioned}
+        invited = {"email": "kim@acme.example", "name": "Kim", "role": "viewer", "current": PASSWORD, **mentioned}
         assert (await browser.post("/users/new?tenant=globex", data=invited)).status_code == 201
         site = {"site_id": "hall", "name": "Hall", **mentioned}
         assert (await browser.post("/sites/+new?tenant=globex", data=site)).status_code == 303
@@ -86,6 +85,6 @@ async def test_a_tenant_in_the_query_moves_no_customers_change_elsewhere(databas
     async with dashboard(database) as served, client(served.url, person) as asking:
         made = await asking.post("/customer/sites?tenant=globex", json={"site_id": "hall"})
         assert (made.status_code, made.json()["tenant_id"]) == (201, "acme")
-        new = {"email": "a@b.c", "role": "viewer"}
+        new = {"email": "a@b.c", "role": "viewer", "password": PASSWORD}
         made = await asking.post("/customer/users?tenant=globex&tenant=initech", json=new)
         assert (made.status_code, made.json()["user"]["tenant_id"]) == (201, "acme")

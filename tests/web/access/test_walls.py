@@ -24,7 +24,9 @@ from tests.support.web.rival import NOTHING, RIVAL, Rival, found
 from tests.support.web.serving import Served, page_socket
 from tests.web.access.role_table import TABLE
 
-BODIES: tuple[dict[str, Any], ...] = ({}, {"name": "taken over"}, {"role": "viewer"}, {"subscription_id": "SUB-1"})
+BODIES: tuple[dict[str, Any], ...] = (
+    {}, {"name": "taken over"}, {"role": "viewer"}, {"subscription_id": "SUB-1"}, {"password": "a guess"},
+)  # fmt: skip
 """Tried with every change: whatever a route reads first, one of them gets past it."""
 
 ASKED = {

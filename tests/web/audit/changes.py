@@ -425,15 +425,25 @@ CHANGES: Sequence[Change] = (
         {"ids": ["{message}"]},
     ),
     # users and tokens
-    Change("POST /users/new", "/users/new", ["user.add", "user.invite"], INVITED),
-    Change("POST /users/<uuid:user_id>/role", "/users/{user}/role", ["user.set_role"], {"role": "admin"}),
+    Change("POST /users/new", "/users/new", ["user.add", "user.invite"], {**INVITED, "current": PASSWORD}),
+    Change(
+        "POST /users/<uuid:user_id>/role",
+        "/users/{user}/role",
+        ["user.set_role"],
+        {"role": "admin", "role_password": PASSWORD},
+    ),
     Change("POST /users/<uuid:user_id>/disable", "/users/{user}/disable", ["user.disable"]),
-    Change("POST /users/<uuid:user_id>/enable", "/users/{disabled_user}/enable", ["user.enable"]),
+    Change(
+        "POST /users/<uuid:user_id>/enable",
+        "/users/{disabled_user}/enable",
+        ["user.enable"],
+        {"access_password": PASSWORD},
+    ),
     Change(
         "POST /users/<uuid:user_id>/reset",
         "/users/{user}/reset",
         ["user.drop_second_factor", "user.reset"],
-        {"drop_second_factor": "on"},
+        {"drop_second_factor": "on", "access_password": PASSWORD},
     ),
     Change(
         "POST /users/<uuid:user_id>/tokens/<uuid:token_id>/revoke",
@@ -444,7 +454,7 @@ CHANGES: Sequence[Change] = (
         "POST /customer/users",
         "/customer/users",
         ["user.add", "user.invite"],
-        INVITED,
+        {**INVITED, "password": PASSWORD},
     ),
     Change(
         "PATCH /customer/users/<uuid:user_id>",
@@ -456,10 +466,20 @@ CHANGES: Sequence[Change] = (
         "PATCH /customer/users/<uuid:user_id>",
         "/customer/users/{disabled_user}",
         ["user.enable"],
-        {"disabled": False},
+        {"disabled": False, "password": PASSWORD},
     ),
-    Change("PATCH /customer/users/<uuid:user_id>", "/customer/users/{user}", ["user.set_role"], {"role": "admin"}),
-    Change("POST /customer/users/<uuid:user_id>/reset", "/customer/users/{user}/reset", ["user.reset"], {}),
+    Change(
+        "PATCH /customer/users/<uuid:user_id>",
+        "/customer/users/{user}",
+        ["user.set_role"],
+        {"role": "admin", "password": PASSWORD},
+    ),
+    Change(
+        "POST /customer/users/<uuid:user_id>/reset",
+        "/customer/users/{user}/reset",
+        ["user.reset"],
+        {"password": PASSWORD},
+    ),
     Change(
         "DELETE /customer/users/<uuid:user_id>/tokens/<uuid:token_id>",
         "/customer/users/{token_owner}/tokens/{token}",

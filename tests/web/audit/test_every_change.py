@@ -302,7 +302,9 @@ async def test_what_lets_somebody_in_asks_for_the_password_again(database: Datab
     asking_again = [change for change in CHANGES if change.who and PASSWORD in str(change.given)]
     assert {change.route for change in asking_again} == {
         "POST /customer/tokens", "POST /profile/password", "POST /profile/tokens/new", "POST /profile/second-factor",
-        "POST /profile/second-factor/drop",
+        "POST /profile/second-factor/drop", "POST /users/new", "POST /users/<uuid:user_id>/role",
+        "POST /users/<uuid:user_id>/enable", "POST /users/<uuid:user_id>/reset", "POST /customer/users",
+        "PATCH /customer/users/<uuid:user_id>", "POST /customer/users/<uuid:user_id>/reset",
     }  # fmt: skip
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in INITIAL_STATE:

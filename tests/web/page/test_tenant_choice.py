@@ -10,7 +10,7 @@ from appliance.web.access.auth import OPEN, SIGN_IN_PAGES, Public
 from appliance.web.openapi.problem import is_for_programs
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import PASSWORD, client, signed_in
 from tests.support.web.api_caller import dashboard
 from tests.web.access.role_table import TABLE
 
@@ -150,7 +150,7 @@ async def test_programs_name_the_tenant_themselves(database: Database) -> None:
 
 async def test_an_invitation_asks_for_the_organisation_of_the_user(database: Database) -> None:
     made(database, TENANTS["two"])
-    guest = {"email": "kari@acme.example", "name": "Kari", "role": "viewer"}
+    guest = {"email": "kari@acme.example", "name": "Kari", "role": "viewer", "current": PASSWORD}
     async with (
         dashboard(database) as served,
         client(served.url, signed_in(database.conninfo(), Role.OPERATOR)) as operator,
@@ -163,7 +163,7 @@ async def test_an_invitation_asks_for_the_organisation_of_the_user(database: Dat
         assert 'value="kari@acme.example"' in missing.text
         assert (await operator.post("/users/new", data={**guest, "tenant": "nobody"})).status_code == 422
         assert (await operator.post("/users/new", data={**guest, "tenant": "beta"})).status_code == 201
-        chief = {"email": "chief@appliance.example", "role": "operator", "tenant": "beta"}
+        chief = {"email": "chief@appliance.example", "role": "operator", "tenant": "beta", "current": PASSWORD}
         assert (await operator.post("/users/new", data=chief)).status_code == 201
         assert 'name="tenant"' not in (await admin.get("/users/new")).text
         own = await admin.post("/users/new", data={**guest, "email": "ola@acme.example", "tenant": "beta"})

@@ -12,9 +12,8 @@ from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.people.labels import browser_of
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, http_client, signed_in
+from tests.support.web.accounts import PASSWORD, client, http_client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.browsing import PASSWORD, with_password
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_browsers_have_names(agent: str | None, label: str) -> None:
 
 
 async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled_in(database: Database) -> None:
-    person = await with_password(database, Role.VIEWER)
+    person = signed_in(database.conninfo(), Role.VIEWER)
     async with dashboard(database) as served, client(served.url, person) as browser:
         given = {"name": "Ingrid Vik", "time_zone": "Europe/Oslo", "theme": "dark"}
         answer = await browser.post("/profile", data=given)
@@ -55,7 +54,7 @@ async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled
 
 
 async def test_shortcuts_are_on_until_somebody_switches_them_off(database: Database) -> None:
-    person = await with_password(database, Role.VIEWER)
+    person = signed_in(database.conninfo(), Role.VIEWER)
     async with dashboard(database) as served, client(served.url, person) as browser:
         given = {"name": "", "time_zone": "", "theme": "system"}
         page = (await browser.get("/profile")).text
@@ -68,7 +67,7 @@ async def test_shortcuts_are_on_until_somebody_switches_them_off(database: Datab
 
 
 async def test_the_password_wants_the_one_before_and_ends_other_sessions(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, person) as browser:
         elsewhere = await _sign_in_elsewhere(served.url, person.email)
         wrong = await browser.post("/profile/password", data={"current": "no", "password": "another walrus entirely"})
@@ -86,7 +85,7 @@ async def test_the_password_wants_the_one_before_and_ends_other_sessions(databas
 
 
 async def test_a_browser_left_open_is_not_enough_to_guess_the_password(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, person) as browser:
         tries = [
             await browser.post("/profile/password", data={"current": "no", "password": "x"}) for _ in range(FREE + 5)
@@ -96,7 +95,7 @@ async def test_a_browser_left_open_is_not_enough_to_guess_the_password(database:
 
 
 async def test_sessions_are_listed_and_ended_by_their_owner_alone(database: Database) -> None:
-    person, other = await with_password(database), await with_password(database)
+    person, other = signed_in(database.conninfo(), Role.ADMIN), signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, person) as browser:
         elsewhere = await _sign_in_elsewhere(served.url, person.email)
         page = (await browser.get("/profile")).text
@@ -110,7 +109,7 @@ async def test_sessions_are_listed_and_ended_by_their_owner_alone(database: Data
 
 
 async def test_a_token_is_shown_once_used_and_revoked(database: Database) -> None:
-    person = await with_password(database, Role.VIEWER)
+    person = signed_in(database.conninfo(), Role.VIEWER)
     form = {"name": "cron", "scopes": "read", "days": "30", "current": PASSWORD}
     async with (
         dashboard(database) as served,
@@ -138,7 +137,7 @@ async def test_a_token_is_shown_once_used_and_revoked(database: Database) -> Non
 
 
 async def test_the_second_factor_is_set_up_with_a_code_and_dropped_with_the_password(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, person) as browser:
         page = (await browser.get("/profile/second-factor")).text
         typed = re.search(r'name="secret" value="([^"]+)"', page)

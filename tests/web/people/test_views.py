@@ -8,17 +8,19 @@ import psycopg
 import pytest
 
 from appliance.people.role import Role
+from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, signed_in
+from tests.support.web.accounts import PASSWORD, client, signed_in, token_of
 from tests.support.web.api_caller import calling, dashboard
-from tests.support.web.browsing import PASSWORD, browsing, send, with_password
+from tests.support.web.browsing import browsing, send
 
 
 async def test_an_admin_invites_and_the_link_leads_in(database: Database) -> None:
     admin = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, admin) as browser:
         assert (await browser.get("/users/new")).status_code == 200
-        made = await browser.post("/users/new", data={"email": "kim@acme.example", "name": "Kim", "role": "responder"})
+        kim = {"email": "kim@acme.example", "name": "Kim", "role": "responder", "current": PASSWORD}
+        made = await browser.post("/users/new", data=kim)
         assert made.status_code == 201
         link = re.search(r'id="link"[^>]*>([^<]+)<', made.text)
         assert link is not None
@@ -35,31 +37,32 @@ async def test_an_admin_invites_and_the_link_leads_in(database: Database) -> Non
 async def test_a_wrong_invitation_comes_back_filled_in_with_the_field_named(database: Database) -> None:
     admin = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, client(served.url, admin) as browser:
-        wrong = await browser.post("/users/new", data={"email": "no-address", "name": "Kim", "role": "admin"})
+        nobody = {"email": "no-address", "name": "Kim", "role": "admin", "current": PASSWORD}
+        wrong = await browser.post("/users/new", data=nobody)
         assert wrong.status_code == 422
         assert 'value="Kim"' in wrong.text
         assert 'aria-invalid="true"' in wrong.text
         operator = await browser.post("/users/new", data={"email": "a@b.c", "role": "operator"})
         assert operator.status_code == 422
-        twice = await browser.post("/users/new", data={"email": admin.email, "role": "viewer"})
+        twice = await browser.post("/users/new", data={"email": admin.email, "role": "viewer", "current": PASSWORD})
         assert "is a user already" in twice.text
 
 
 async def test_role_reset_disable_and_enable_on_the_page(database: Database) -> None:
-    admin, other = signed_in(database.conninfo(), Role.ADMIN), await with_password(database, Role.VIEWER)
+    admin, other = signed_in(database.conninfo(), Role.ADMIN), signed_in(database.conninfo(), Role.VIEWER)
     here = f"/users/{other.user_id}"
     async with dashboard(database) as served, client(served.url, admin) as browser, client(served.url, other) as them:
         changed = await browser.post(f"{here}/role", data={"role": "responder", "was": "viewer"})
         assert changed.headers["location"] == f"{here}?done=role"
-        stale = await browser.post(f"{here}/role", data={"role": "admin", "was": "viewer"})
+        stale = await browser.post(f"{here}/role", data={"role": "admin", "was": "viewer", "role_password": PASSWORD})
         assert (stale.status_code, "changed by someone else" in stale.text) == (409, True)
         assert (await them.get("/more")).status_code == 200
-        reset = await browser.post(f"{here}/reset")
+        reset = await browser.post(f"{here}/reset", data={"access_password": PASSWORD})
         assert 'id="link"' in reset.text
         assert (await them.get("/more")).status_code == 303, "a reset ends sessions"
         assert (await browser.post(f"{here}/disable")).headers["location"] == f"{here}?done=disabled"
         assert ">Enable<" in (await browser.get(here)).text
-        assert (await browser.post(f"{here}/enable")).status_code == 303
+        assert (await browser.post(f"{here}/enable", data={"access_password": PASSWORD})).status_code == 303
         own = await browser.post(f"/users/{admin.user_id}/disable")
         assert (own.status_code, "disable yourself" in own.text) == (409, True)
 
@@ -92,28 +95,27 @@ async def test_the_list_is_searched_filtered_and_paged(database: Database) -> No
 
 async def test_the_api_does_the_same(database: Database) -> None:
     async with dashboard(database) as served, calling(served, database) as caller:
-        made = await caller.ask("POST", "/customer/users", 201, json={"email": "kim@acme.example", "role": "viewer"})
+        own = {"password": PASSWORD}
+        new = {"email": "kim@acme.example", "role": "viewer", **own}
+        made = await caller.ask("POST", "/customer/users", 201, json=new)
         user = f"/customer/users/{made['user']['user_id']}"
         assert made["link"].startswith(f"{served.url}/link/")
         assert (await caller.ask("GET", user))["has_password"] is False
-        assert (await caller.ask("PATCH", user, json={"role": "admin"}))["role"] == "admin"
+        assert (await caller.ask("PATCH", user, json={"role": "admin", **own}))["role"] == "admin"
         assert (await caller.ask("PATCH", user, json={"disabled": True}))["disabled_at"] is not None
-        assert (await caller.ask("POST", f"{user}/reset", 409))["code"] == "CONFLICT"
-        assert (await caller.ask("PATCH", user, json={"disabled": False}))["disabled_at"] is None
-        assert (await caller.ask("POST", f"{user}/reset"))["link"] != made["link"]
+        assert (await caller.ask("POST", f"{user}/reset", 409, json=own))["code"] == "CONFLICT"
+        assert (await caller.ask("PATCH", user, json={"disabled": False, **own}))["disabled_at"] is None
+        assert (await caller.ask("POST", f"{user}/reset", json=own))["link"] != made["link"]
         page = await caller.ask("GET", "/customer/users?limit=1")
         rest = await caller.ask("GET", f"/customer/users?limit=1&cursor={page['next']}")
         assert {page["items"][0]["email"], rest["items"][0]["email"]} == {"kim@acme.example", caller.person.email}
         assert rest["next"] is None
         assert (await caller.ask("GET", f"{user}/tokens"))["items"] == []
-        wrong = await caller.ask("POST", "/customer/users", 400, json={"email": "nobody", "role": "viewer"})
+        wrong = await caller.ask("POST", "/customer/users", 400, json={**new, "email": "nobody"})
         assert wrong["field"] == "email"
-        assert (await caller.ask("POST", "/customer/users", 400, json={"email": "a@b.c", "role": "god"}))[
-            "field"
-        ] == "role"
-        assert (await caller.ask("POST", "/customer/users", 400, json={"email": "a@b.c", "role": "operator"}))[
-            "field"
-        ] == "role"
+        for role in ("god", "operator"):
+            refused = await caller.ask("POST", "/customer/users", 400, json={**new, "role": role})
+            assert refused["field"] == "role"
 
 
 async def test_operators_see_everybody_and_name_the_tenant_of_a_new_user(database: Database) -> None:
@@ -124,7 +126,7 @@ async def test_operators_see_everybody_and_name_the_tenant_of_a_new_user(databas
         assert [user["email"] for user in (await caller.ask("GET", "/customer/users?tenant=globex"))["items"]] == [
             "admin@globex.example"
         ]
-        new = {"email": "kim@globex.example", "role": "viewer"}
+        new = {"email": "kim@globex.example", "role": "viewer", "password": PASSWORD}
         assert (await caller.ask("POST", "/customer/users", 400, json=new))["field"] == "tenant"
         made = await caller.ask("POST", "/customer/users?tenant=globex", 201, json=new)
         assert made["user"]["tenant_id"] == "globex"
@@ -135,10 +137,10 @@ async def test_operators_see_everybody_and_name_the_tenant_of_a_new_user(databas
 
 
 async def test_ones_own_tokens_and_sessions_over_the_api(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     new = {"name": "cron", "scopes": ["read", "write"], "password": PASSWORD, "days": 7}
     async with dashboard(database) as served, client(served.url, person) as own, client(served.url, None) as program:
-        assert (await own.post("/customer/tokens", json={**new, "password": "no"})).json()["field"] == "current"
+        assert (await own.post("/customer/tokens", json={**new, "password": "no"})).json()["field"] == "password"
         token = (await own.post("/customer/tokens", json=new)).json()["token"]
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await program.get("/customer/tokens", headers=bearer)).json()["items"][0]["name"] == "cron"
@@ -176,3 +178,52 @@ async def test_others_have_no_such_page(database: Database, role: Role) -> None:
         page = await browser.get("/users")
     assert page.status_code == 403
     assert 'href="/users"' not in page.text
+
+
+OPENING: list[tuple[str, str, dict[str, object]]] = [
+    ("POST", "/customer/users", {"email": "kim@acme.example", "role": "viewer"}),
+    ("POST", "/customer/users/{user}/reset", {}),
+    ("POST", "/customer/users/{user}/reset", {"drop_second_factor": True}),
+    ("POST", "/customer/users/{own}/reset", {}),
+    ("PATCH", "/customer/users/{user}", {"role": "admin"}),
+    ("PATCH", "/customer/users/{disabled}", {"disabled": False}),
+    ("POST", "/customer/tokens", {"name": "t", "scopes": ["write"]}),
+]
+"""What opens a way into an account, over the API."""
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OPENING)
+async def test_what_opens_a_way_into_an_account_asks_for_the_password_and_is_closed_to_tokens(
+    database: Database, method: str, path: str, body: dict[str, object]
+) -> None:
+    admin, user, disabled = (signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.VIEWER, Role.VIEWER))
+    arrange(database, f"UPDATE users SET disabled_at = now() WHERE user_id = '{disabled.user_id}'")
+    address = path.format(user=user.user_id, own=admin.user_id, disabled=disabled.user_id)
+    bearer = {"Authorization": f"Bearer {token_of(database, admin, '{read,write}')}"}
+    before = look(database, "SELECT count(*) FROM audit_log")
+    async with dashboard(database) as served, client(served.url, admin) as own, client(served.url, None) as program:
+        by_token = await program.request(method, address, json={**body, "password": PASSWORD}, headers=bearer)
+        assert (by_token.status_code, "A token cannot" in by_token.text) == (403, True)
+        for wrong in ({"password": "not mine"}, {"password": ""}, {}):
+            refused = await own.request(method, address, json={**body, **wrong})
+            assert (refused.status_code, refused.json()["field"]) == (400, "password"), wrong
+        assert look(database, "SELECT count(*) FROM audit_log") == before
+        taken = await own.request(method, address, json={**body, "password": PASSWORD})
+        assert taken.status_code in {200, 201}, taken.text
+
+
+async def test_a_reset_ends_sessions_and_tokens_and_says_that_the_second_factor_is_gone(database: Database) -> None:
+    admin, user = (signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.VIEWER))
+    arrange(
+        database,
+        "UPDATE users SET totp_secret = '\\x00', totp_step = 1, second_factor_since = now()"
+        f" WHERE user_id = '{user.user_id}'",
+    )
+    token = {"Authorization": f"Bearer {token_of(database, user, '{read}')}"}
+    async with dashboard(database) as served, client(served.url, admin) as own, client(served.url, None) as program:
+        assert (await program.get("/customer/devices", headers=token)).status_code == 200
+        body = {"drop_second_factor": True, "password": PASSWORD}
+        answer = (await own.post(f"/customer/users/{user.user_id}/reset", json=body)).json()
+        assert answer["user"]["has_second_factor"] is False
+        assert (await program.get("/customer/devices", headers=token)).status_code == 401
+    assert look(database, "SELECT count(*) FROM sessions WHERE user_id = %s", user.user_id) == [(0,)]

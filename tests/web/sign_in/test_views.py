@@ -12,14 +12,14 @@ from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.http.cookies import BROWSER, SESSION
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import signed_in
+from tests.support.web.accounts import PASSWORD, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.browsing import CSRF, PASSWORD, browsing, send, with_password
+from tests.support.web.browsing import CSRF, browsing, send
 from tests.support.web.serving import without_database
 
 
 async def test_the_right_password_opens_the_page_that_was_asked_for(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, browsing(served) as browser:
         asked = await browser.get("/?range=7d")
         answer = await send(
@@ -32,7 +32,7 @@ async def test_the_right_password_opens_the_page_that_was_asked_for(database: Da
 
 
 async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, browsing(served) as browser:
         answer = await send(browser, "/sign-in", email=person.email, password=PASSWORD)
         kept = await send(browser, "/sign-in", email=person.email, password=PASSWORD, keep="on")
@@ -49,7 +49,7 @@ async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(database: Dat
 
 
 async def test_under_tls_they_are_host_cookies_and_others_are_not_read(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     proxied = {"Host": "edge.example"}
     async with (
         dashboard(database, public_url="https://edge.example") as served,
@@ -74,7 +74,7 @@ async def test_under_tls_they_are_host_cookies_and_others_are_not_read(database:
 
 
 async def test_each_sign_in_is_a_new_session_and_an_older_cookie_is_not_taken_over(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, browsing(served) as browser:
         browser.cookies.set(SESSION.name, "fixed-by-somebody-else")
         answer = await send(browser, "/sign-in", email=person.email, password=PASSWORD)
@@ -83,7 +83,7 @@ async def test_each_sign_in_is_a_new_session_and_an_older_cookie_is_not_taken_ov
 
 
 async def test_wrong_is_wrong_without_a_word_about_who_exists(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, browsing(served) as browser:
         wrong = await send(browser, "/sign-in", email=person.email, password="not it", next="/devices")
         nobody = await send(browser, "/sign-in", email="nobody@acme.example", password="not it", next="/devices")
@@ -96,7 +96,7 @@ async def test_wrong_is_wrong_without_a_word_about_who_exists(database: Database
 
 
 async def test_too_many_wrong_tries_say_until_when(database: Database) -> None:
-    person = await with_password(database)
+    person = signed_in(database.conninfo(), Role.ADMIN)
     async with dashboard(database) as served, browsing(served) as browser:
         for _ in range(FREE):
             assert (await send(browser, "/sign-in", email=person.email, password="not it")).status_code == 401
@@ -107,7 +107,7 @@ async def test_too_many_wrong_tries_say_until_when(database: Database) -> None:
 
 
 async def test_the_second_step_asks_for_a_code(database: Database) -> None:
-    person, secret = await with_password(database), totp.new_secret()
+    person, secret = signed_in(database.conninfo(), Role.ADMIN), totp.new_secret()
     async with dashboard(database) as served, browsing(served) as browser:
         async with served.platform.pool.connection() as connection:
             sealed = served.ports.sign_in._keyring.seal(secret, f"users.totp_secret/{person.user_id}")
@@ -130,7 +130,7 @@ async def test_the_second_step_asks_for_a_code(database: Database) -> None:
 
 async def test_several_accounts_of_one_address_are_chosen_from(database: Database) -> None:
     for tenant in ("acme", "globex"):
-        await with_password(database, tenant_id=tenant, email="same@both.example")
+        signed_in(database.conninfo(), Role.ADMIN, tenant_id=tenant, email="same@both.example")
     async with dashboard(database) as served, browsing(served) as browser:
         asked = await send(browser, "/sign-in", email="same@both.example", password=PASSWORD)
         assert asked.status_code == 422
