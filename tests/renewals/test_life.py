@@ -15,7 +15,7 @@ from appliance.alerts import actions
 from appliance.alerts.actions import AskedStep
 from appliance.alerts.lifecycle import AlertStep
 from appliance.db.pool import Pool, open_pool
-from appliance.db.trio_psycopg import Connection
+from appliance.db.trio_psycopg import Connection, connect
 from appliance.renewals import life
 from appliance.renewals.life import TURN_LOCK, SubscriptionLife, forget_over
 from appliance.renewals.plan import Request
@@ -196,6 +196,15 @@ async def test_people_of_a_suspended_tenant_are_not_warned_and_statuses_are_reco
         await one.at(END)
         assert await one.alerts() == []
         assert [after for _, after, _, _ in await rows(one.connection, EVENTS)] == ["GRACE"]
+
+
+async def test_the_warning_of_a_subscription_that_is_gone_ends(database: Database) -> None:
+    async with lived(database) as one:
+        await one.at(END - DAY)
+        async with await connect(database.conninfo()) as superuser:
+            await superuser.execute("DELETE FROM subscriptions")
+        await one.at(END - DAY)
+        assert await one.alerts() == [("critical", "CLOSED", "cleared", 1)]
 
 
 async def test_days_before_the_end_are_days_of_the_tenants_calendar(database: Database) -> None:

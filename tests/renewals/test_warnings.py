@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.renewals.warnings import STEPS, Circumstances, changes, fingerprint
+from appliance.renewals.warnings import STEPS, Circumstances, changes, fingerprint, reached
 from appliance.severity import Severity
 from appliance.subscriptions import terms
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, passed, status_at
 from tests.support.tenants import GRACE
+from tests.support.zones import ZONES
 
 OSLO = ZoneInfo("Europe/Oslo")
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -128,6 +129,21 @@ def test_steps_are_days_of_the_tenants_calendar() -> None:
         before, at = lived([instant - timedelta(microseconds=1)]), lived([instant])
         assert days not in before.open
         assert at.open == [days]
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    end=st.integers(0, 2 * 365 * 24 * 60).map(lambda minutes: START + timedelta(minutes=minutes)),
+    days=st.sampled_from(list(STEPS)),
+)
+def test_in_every_zone_a_step_is_reached_when_that_day_of_its_calendar_comes(
+    zone: str, end: datetime, days: int
+) -> None:
+    where = ZoneInfo(zone)
+    instant = terms.extended(end, -days, where)
+    row, tick = replace(MAIN, term_start=end - 400 * DAY, term_end=end), timedelta(seconds=1)
+    assert reached(row, instant, where, None) == days
+    assert reached(row, instant - tick, where, None) == min((step for step in STEPS if step > days), default=None)
 
 
 def test_each_step_has_its_severity() -> None:

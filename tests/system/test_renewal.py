@@ -19,6 +19,13 @@ EXPIRE = """
 UPDATE subscriptions SET term_start = now() - interval '600 days', term_end = now() - interval '200 days'
 WHERE tenant_id = %s RETURNING subscription_id
 """
+NEAR_ITS_END = """
+UPDATE subscriptions SET term_start = now() - interval '300 days', term_end = now() + interval '20 days'
+WHERE tenant_id = %s RETURNING 1
+"""
+WARNINGS = """
+SELECT (details ->> 'days')::int, status, close_reason FROM fleet_alert WHERE alert_type = 'SUBSCRIPTION_EXPIRING'
+"""
 HELD_BY_REASON = "SELECT reason, count(*) FROM quarantine_events WHERE status = 'HELD' GROUP BY reason"
 
 
@@ -51,8 +58,20 @@ async def test_what_an_expired_subscription_held_is_offered_after_its_renewal_an
         assert await replayed(admin) == ("DONE", held, {})
         assert (await admin.get("/customer/quarantine/offers")).json() == []
         assert (await admin.post("/customer/quarantine/replay", json={})).status_code == 404, "nothing is left"
+        appliance.query(NEAR_ITS_END, TENANT)
+        await warned(appliance, [(30, "OPEN", None)])
+        renewed = await admin.post("/customer/subscription/renew", json=wanted | {"term_days": 90})
+        assert renewed.json()["changed"] is True, renewed.text
+        await warned(appliance, [(30, "CLOSED", "cleared")])
     assert Counter(stored(appliance)) == Counter(publisher.sent)
     look(appliance.conninfo())
+
+
+async def warned(appliance: ApplianceProcess, expected: list[tuple[int, str, str | None]]) -> None:
+    """Wait until these are the warnings of ends of terms, and where they stand."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while appliance.query(WARNINGS) != expected:
+            await trio.sleep(0.05)
 
 
 async def all_received(appliance: ApplianceProcess, count: int) -> None:
