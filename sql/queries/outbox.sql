@@ -41,7 +41,7 @@ WHERE i.tenant_id = %(tenant)s AND i.integration_id = %(integration)s
 
 -- name: terms_of_routes
 -- How routes deliver, and what each has told in this minute.
-SELECT r.route_id, r.enabled, r.delay_seconds, r.throttle_seconds, r.burst, r.quiet_from, r.quiet_until, r.quiet_zone,
+SELECT r.route_id, r.enabled, r.remind_minutes > 0, r.delay_seconds, r.throttle_seconds, r.burst, r.quiet_from, r.quiet_until, r.quiet_zone,
   r.quiet_spares_critical,
   CASE WHEN r.burst > 0 THEN (SELECT count(*) FROM delivery_jobs AS t
     WHERE (t.tenant_id, t.route_id) = (r.tenant_id, r.route_id) AND t.merged_into IS NULL AND t.told_at >= %(minute)s)
@@ -347,7 +347,8 @@ SELECT tenant_id, job_id, %(now)s, 0, 'lost', 'The appliance was stopped before 
 SELECT EXISTS (SELECT FROM delivery_jobs WHERE status = 'PENDING' AND next_run_at > %(now)s)
 
 -- name: wake_held
--- Held jobs of alerts that moved, as far as that may end what holds them.
+-- Held jobs of alerts that moved, as far as that may end what holds them; and reminders that wait for their next try although
+-- somebody is on it, since the end waits behind them.
 UPDATE delivery_jobs AS j SET next_run_at = %(now)s
 FROM (
   SELECT h.job_id FROM delivery_jobs AS h
@@ -359,12 +360,12 @@ FROM (
     WHERE (x.tenant_id, x.id) = (a.tenant_id, a.inhibited_by) AND x.status <> 'CLOSED' OFFSET 0
   ) AS c ON true
   WHERE h.status = 'PENDING' AND h.next_run_at > %(now)s AND (%(tenants)s::text[] IS NULL OR h.tenant_id = ANY (%(tenants)s))
-    AND (h.reason IS NULL OR h.reason = ANY (%(held)s::text[]))
+    AND (h.reason IS NULL OR h.reason = ANY (%(held)s::text[]) OR h.event = 'REMINDER' AND h.reason = 'retrying')
     AND (a.status = 'CLOSED' AND NOT (a.past AND a.due_at > %(now)s)
       OR a.status = 'ACKNOWLEDGED' AND h.event IN ('OPEN', 'REMINDER')
       OR h.reason = 'inhibited' AND c.id IS NULL
       OR h.reason = 'silenced' AND coalesce(a.silenced_until <= %(settled)s, true)
-      OR h.event = 'REMINDER' AND a.silenced_until > %(settled)s)
+      OR h.event = 'REMINDER' AND h.reason <> 'retrying' AND a.silenced_until > %(settled)s)
   ORDER BY h.job_id FOR UPDATE OF h
 ) AS w
 WHERE j.job_id = w.job_id

@@ -66,6 +66,17 @@ FROM (
 ) AS waiting
 WHERE j.job_id = waiting.job_id
 
+-- name: move_reminders
+-- They come as long after the notice before as the route has it now; without reminders they are decided on at once.
+UPDATE delivery_jobs AS j SET next_run_at = greatest(%(now)s, j.created_at + %(minutes)s * interval '1 minute')
+FROM (
+  SELECT w.job_id FROM delivery_jobs AS w
+  WHERE w.tenant_id = %(tenant)s AND w.route_id = %(route)s AND w.event = 'REMINDER'
+    AND w.status = 'PENDING' AND w.attempts = 0 AND w.reason = 'delayed'
+  ORDER BY w.job_id FOR UPDATE SKIP LOCKED
+) AS waiting
+WHERE j.job_id = waiting.job_id
+
 -- name: delete_route
 DELETE FROM integration_routes WHERE tenant_id = %(tenant)s AND route_id = %(route)s
 

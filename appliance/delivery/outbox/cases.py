@@ -132,10 +132,10 @@ class CaseReader:
 
     def _terms_of(self, row: Sequence[Any] | None) -> tuple[RouteTerms, int]:
         if row is None:  # deleted
-            return RouteTerms(False, self._on, self._may_merge, 0, 0, 0, None), 0
-        _, enabled, delay, throttle, burst, begins, ends, zone, spares, told = row
+            return RouteTerms(False, self._on, self._may_merge, False, 0, 0, 0, None), 0
+        _, enabled, reminds, delay, throttle, burst, begins, ends, zone, spares, told = row
         quiet = None if begins is None else QuietHours(begins, ends, zone, spares)
-        return RouteTerms(enabled, self._on, self._may_merge, delay, throttle, burst, quiet), told
+        return RouteTerms(enabled, self._on, self._may_merge, reminds, delay, throttle, burst, quiet), told
 
     def _due(self, tenant_id: str, row: Sequence[Any]) -> DueJob:
         job_id, alert_id, route_id, event, occurrence, message_id, reason, receipt, created, tries, attempts = row[:11]

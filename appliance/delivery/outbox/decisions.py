@@ -86,6 +86,7 @@ class RouteTerms:
     """Whether the integration is there and enabled."""
     may_merge: bool
     """Whether the type of integration can tell several alerts in one notice: it keeps no incident of each."""
+    reminds: bool
     delay_seconds: int
     throttle_seconds: int
     burst: int
@@ -176,6 +177,10 @@ def _superseded(case: Case, _: Moment) -> Decision | None:
 
 def _no_match(case: Case, _: Moment) -> Decision | None:
     return None if case.matches or case.receipt is not Receipt.NONE else Skip(Reason.NO_MATCH)
+
+
+def _not_reminded(case: Case, _: Moment) -> Decision | None:
+    return None if case.route.reminds else Skip(Reason.NO_MATCH)
 
 
 def _closed_after_a_try(case: Case, _: Moment) -> Decision | None:
@@ -325,7 +330,18 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _throttle,
         _burst,
     ),
-    JobEvent.REMINDER: (_off, _by_hand, _not_open, _inhibited, _maintenance, _ended_by_silence, _quiet_hours, _burst),
+    JobEvent.REMINDER: (
+        _off,
+        _by_hand,
+        _no_match,
+        _not_reminded,
+        _not_open,
+        _inhibited,
+        _maintenance,
+        _ended_by_silence,
+        _quiet_hours,
+        _burst,
+    ),
     JobEvent.ACKNOWLEDGED: (
         _end_off,
         _by_hand,

@@ -119,7 +119,7 @@ async def change(
     version: int | None,
     alert_types: Collection[str],
 ) -> KnownRoute:
-    """Replace a route; what nobody was told yet goes where it leads now.
+    """Replace a route; what nobody was told yet goes where it leads now, and reminders come when it has them now.
 
     Raises Invalid with the field; NotFound; Conflict if the name is taken or on another version.
     """
@@ -133,6 +133,9 @@ async def change(
         if draft.integration_id != before.route.integration_id:
             moved = {"tenant": tenant_id, "route": route_id, "before": before.route.integration_id}
             await connection.execute(STATEMENTS["lead_jobs"], moved | {"integration_id": draft.integration_id})
+        if draft.remind_minutes != before.route.remind_minutes:
+            reminders = {"tenant": tenant_id, "route": route_id, "minutes": draft.remind_minutes, "now": context.now}
+            await connection.execute(STATEMENTS["move_reminders"], reminders)
         changed = await get(connection, tenant_id, route_id)
         old, new = _audited(before), _audited(changed)
         names = [name for name in old if old[name] != new[name]]

@@ -29,8 +29,10 @@ QUIET = QuietHours(time(11), time(14), "UTC", spares_critical=True)
 TWO = NOON + 7200
 LATER = NOON + 3600
 SECOND = NOON + 1
-TERMS = RouteTerms(on=True, receiver_on=True, may_merge=True, delay_seconds=0, throttle_seconds=0, burst=10, quiet=None)
-IN_ROUTE = ("on", "receiver_on", "may_merge", "delay_seconds", "throttle_seconds", "burst", "quiet")
+TERMS = RouteTerms(
+    on=True, receiver_on=True, may_merge=True, reminds=True, delay_seconds=0, throttle_seconds=0, burst=10, quiet=None
+)
+IN_ROUTE = ("on", "receiver_on", "may_merge", "reminds", "delay_seconds", "throttle_seconds", "burst", "quiet")
 
 OPEN, REMINDER, ACKNOWLEDGED, CLOSED = JobEvent
 
@@ -93,6 +95,8 @@ TABLE: list[tuple[str, JobEvent, dict[str, Any], Decision]] = [
     ("nothing that a changed route does not take", OPEN, {"matches": False}, Skip(Reason.NO_MATCH)),
     ("what was tried goes on", OPEN, {"matches": False, "receipt": Receipt.REFUSED}, Send()),
     ("an end whatever the route takes now", CLOSED, {"matches": False}, Send()),
+    ("nor reminds of it any more", REMINDER, {"matches": False}, Skip(Reason.NO_MATCH)),
+    ("no reminder of a route that reminds no more", REMINDER, {"reminds": False}, Skip(Reason.NO_MATCH)),
     ("by hand, whatever holds it", OPEN, {"reason": Reason.BY_HAND, "status": "CLOSED", **SILENCED, **EVENING}, Send()),
     ("by hand, but for a route that is off", OPEN, {"reason": Reason.BY_HAND, "on": False}, Skip(Reason.ROUTE_OFF)),
     ("what tells others is sent", OPEN, {"carrier": True, "status": "CLOSED", **SILENCED}, Send()),
