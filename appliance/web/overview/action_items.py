@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from appliance.delivery.outbox.alert_notices import MAX_COUNTED
 from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
+from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
 from appliance.subscriptions.terms import last_day_text, last_full_day
 from appliance.web.devices.labels import NONE
@@ -17,8 +18,6 @@ from appliance.web.page import formats
 from appliance.web.page.away_peers import since_text
 from appliance.web.subscriptions.labels import days_left, subscription_title
 
-SOON = 30
-"""Days before its end from which a subscription is mentioned."""
 ALERTS_SHOWN = 5
 """Alerts with an item of their own."""
 SEVERITY_LABELS = {"crit": "Critical", "high": "High", "medium": "Medium"}
@@ -100,14 +99,14 @@ def action_items(
     zone: tzinfo | None,
     links: PageLinks,
     *,
-    grace: timedelta,
+    policy: RenewalPolicy,
     alerts: OpenAlerts = NONE_OPEN,
 ) -> list[ActionItem]:
     """Return the action items, worst first."""
     items = [
         *_alerts(alerts, now, links),
         *_peers(data, now, zone, links),  # first of its severity: a whole appliance is more than a site
-        *_subscriptions(data, now, links, grace),
+        *_subscriptions(data, now, links, policy),
         *_sites(data, links),
         *_unrouted(alerts, links),
         *_quarantine(data, now, links),
@@ -128,14 +127,14 @@ def days(number: int) -> str:
     return f"{number:,} day{'s' if number != 1 else ''}"
 
 
-def _subscriptions(data: OverviewData, now: float, links: PageLinks, grace: timedelta) -> Iterator[ActionItem]:
+def _subscriptions(data: OverviewData, now: float, links: PageLinks, policy: RenewalPolicy) -> Iterator[ActionItem]:
     action = "View subscription"
     for row in data.subscriptions:
         if row.subscription_type is SubscriptionType.ADDON:
             continue  # its parent has an item of its own
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # it has ended and no device depends on it
-        status = status_of(row, data, now, grace=grace)
+        status, moment = status_of(row, data, now, grace=policy.grace), datetime.fromtimestamp(now, UTC)
         end, href, zone = row.term_end.timestamp(), links.subscription(row), data.zones.get(row.tenant_id)
         what, last_day = subscription_title(row), last_day_text(row.term_end, zone)
         if status in (SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED):
@@ -158,8 +157,8 @@ def _subscriptions(data: OverviewData, now: float, links: PageLinks, grace: time
                 end,
                 f"ended {last_full_day(row.term_end, zone):%-d %b}",
             )
-        elif (left := days_left(row, datetime.fromtimestamp(now, UTC), zone)) < SOON:
-            after = f" ends in {days(left)}; its last full day is {last_day}."
+        elif row.term_end - moment <= policy.soon:
+            after = f" ends in {days(days_left(row, moment, zone))}; its last full day is {last_day}."
             yield ActionItem("medium", "Subscription ", what, after, href, action)
         elif row.active_device_count >= row.device_limit:
             after = f" has no free seat: all {row.device_limit:,} are in use."

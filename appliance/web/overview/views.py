@@ -6,7 +6,7 @@ A site narrows devices, their action items and their readings; messages are coun
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 import trio
@@ -14,6 +14,7 @@ from quart import Blueprint, Response, request
 
 from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
+from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions.lifecycle import SubscriptionStatus, usable
 from appliance.subscriptions.terms import last_day_text
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
@@ -276,13 +277,13 @@ def _assemble(
         action_items=[]
         if data is None
         else action_items.action_items(
-            replace(data, sites=sites), settled, who.zone, links, grace=platform.grace, alerts=alerts or NONE_OPEN
+            replace(data, sites=sites), settled, who.zone, links, policy=platform.renewals, alerts=alerts or NONE_OPEN
         ),
         notices=[] if who.is_operator else notices(platform.affected(), data.away if data else (), frame.now, who.zone),
         presences=presences(sites),
         sites=sites[:SITES_SHOWN],
         more_sites=max(len(sites) - SITES_SHOWN, 0),
-        seats=[] if data is None else seats(data, settled, links, grace=platform.grace),
+        seats=[] if data is None else seats(data, settled, links, policy=platform.renewals),
         steps=[] if data is None else onboarding_checklist.steps(data, who.role, links),
         rate=message_rates.current(feed, choice.tenant),
         chart=message_rates.chart(message_rates.flow(feed, data, choice), choice, who.zone),
@@ -333,14 +334,15 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
     )
 
 
-def seats(data: OverviewData, now: float, links: PageLinks, *, grace: timedelta) -> list[Seats]:
+def seats(data: OverviewData, now: float, links: PageLinks, *, policy: RenewalPolicy) -> list[Seats]:
     """Return the subscriptions in the order of their ends."""
     shown, moment = [], datetime.fromtimestamp(now, UTC)
     for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
         zone = data.zones.get(row.tenant_id)
-        status, left = action_items.status_of(row, data, now, grace=grace), days_left(row, moment, zone)
+        status, left = action_items.status_of(row, data, now, grace=policy.grace), days_left(row, moment, zone)
         runs = status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL)
-        colour = "" if runs and left >= action_items.SOON else "medium" if runs else "crit"
+        soon = row.term_end - moment <= policy.soon
+        colour = "" if runs and not soon else "medium" if runs else "crit"
         end = (
             f"{action_items.days(left)} left"
             if runs

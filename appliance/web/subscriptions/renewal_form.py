@@ -8,6 +8,7 @@ from typing import Any
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, DeviceStatus
 from appliance.devices.seats import changes as seats
+from appliance.renewals import requests
 from appliance.renewals.candidates import Candidate, candidates
 from appliance.renewals.plan import TERM_DAYS, NotOpen, Plan, Refusal, plan
 from appliance.renewals.policy import RenewalPolicy
@@ -46,6 +47,8 @@ class RenewalForm:
     """What it would do; None while a field is wrong, it is too early, or it cannot be."""
     opens_on: date | None
     """The day from which it can be renewed, where that is still to come."""
+    repeated: bool
+    """Whether the same renewal was made within a day: another one has to be asked for on purpose."""
     plans: Sequence[tuple[str, str]]
     blocked: str
     """Why it cannot be renewed at all; empty: it can."""
@@ -82,6 +85,8 @@ class RenewalForm:
             return "Correct the field to continue."
         if self.plan is None:
             return "Tick “Renew early”, or change the seats, to continue." if self.opens_on else ""
+        if self.repeated and not self.draft.again:
+            return "Tick “Renew once more” to continue."
         missing = self.needed - len(self.draft.chosen)
         if missing > 0:
             more = "more " if self.draft.chosen else ""
@@ -128,6 +133,7 @@ class FormReader:
             self._effect(),
             planned,
             early.opens_on if isinstance(early, NotOpen) else None,
+            planned is not None and await self.repeats(connection, draft),
             self._plans(),
             blocked,
             needed,
@@ -141,6 +147,11 @@ class FormReader:
     def outcome(self, draft: Draft) -> Plan | NotOpen | Refusal:
         """Return what the draft would do now, whichever devices are chosen."""
         return plan(self.owned, self.row, draft.request(self.row), self.now, self.zone, policy=self.policy)
+
+    async def repeats(self, connection: Connection[Any], draft: Draft) -> bool:
+        """Return whether the same renewal was made within a day."""
+        asked = draft.request(self.row)
+        return await requests.find_equal(connection, self.row.tenant_id, asked, now=self.now) is not None
 
     async def longest_silent(self, connection: Connection[Any], draft: Draft) -> Draft:
         """Return the draft with as many devices as must stop: those that are silent for the longest time."""

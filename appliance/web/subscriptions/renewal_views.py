@@ -107,7 +107,10 @@ class RenewalPages:
         if not isinstance(planned, Plan):
             return await self.form(reader, draft, note=note, status=HTTPStatus.UNPROCESSABLE_ENTITY)
         async with renderer.platform.access.reading() as connection:
+            repeated = not draft.again and await reader.repeats(connection, draft)
             stopping = await _stopping(connection, row, draft.chosen)
+        if repeated:
+            return await self.form(reader, draft, note=note, status=HTTPStatus.UNPROCESSABLE_ENTITY)
         return await renderer.page(
             "subscriptions/review.html",
             status=status,

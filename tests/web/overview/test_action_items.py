@@ -11,6 +11,7 @@ from appliance.alerts.store import ListedAlert
 from appliance.devices.fleet import SiteCounts
 from appliance.peers.store import Peer
 from appliance.people.role import Role
+from appliance.renewals.policy import RenewalPolicy
 from appliance.severity import Severity
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
 from appliance.web.overview.action_items import ActionItem, PageLinks, action_items
@@ -19,6 +20,7 @@ from appliance.web.overview.open_alerts import OpenAlerts
 from appliance.web.overview.query import OverviewData
 from tests.support.tenants import GRACE
 
+POLICY = RenewalPolicy(GRACE, opens_days=30, plans={})
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 OSLO = ZoneInfo("Europe/Oslo")
 CUSTOMER, ALL = PageLinks(operator=False, tenant="acme"), PageLinks(operator=True, tenant=None)
@@ -51,7 +53,7 @@ def sentences(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[tuple[st
 
 
 def items(shown: OverviewData, links: PageLinks = CUSTOMER) -> list[ActionItem]:
-    return action_items(shown, NOW.timestamp(), UTC, links, grace=GRACE)
+    return action_items(shown, NOW.timestamp(), UTC, links, policy=POLICY)
 
 
 def alert(number: int, severity: Severity, device_id: str | None = "d1") -> ListedAlert:
@@ -164,7 +166,7 @@ def test_open_alerts_are_the_first_of_their_severity_and_many_are_one_line_more(
     others = [alert(number, severity=Severity.HIGH, device_id=None) for number in range(4, 11)]
     calm = [alert(11, severity=Severity.LOW)]
     found = OpenAlerts({}, (), [*worst, *others, *calm])
-    shown = action_items(overview(site(offline=1)), NOW.timestamp(), UTC, CUSTOMER, grace=GRACE, alerts=found)
+    shown = action_items(overview(site(offline=1)), NOW.timestamp(), UTC, CUSTOMER, policy=POLICY, alerts=found)
     assert [item.severity for item in shown] == ["crit"] * 3 + ["high"] * 4
     assert [item.href for item in shown][:5] == [f"/alerts/{number}" for number in range(1, 6)]
     assert (shown[0].what, shown[0].after, shown[0].when) == ("Too warm", " on Freezer 1", "5 min ago")
@@ -187,3 +189,10 @@ def test_a_peer_that_is_away_is_an_action_item_of_operators() -> None:
     assert {item.href for item in items(shown, ALL)} == {"/system#sys-peers"}
     with_sites = replace(shown, sites=[site(offline=3)])
     assert [item.action for item in items(with_sites, ALL)] == ["View system", "View system", "View devices"]
+
+
+def test_what_ends_soon_is_as_far_off_as_renewing_opens() -> None:
+    shown = overview(subscriptions=(subscription(50),))
+    for opens, number in ((30, 0), (60, 1)):
+        policy = replace(POLICY, opens_days=opens)
+        assert len(action_items(shown, NOW.timestamp(), UTC, CUSTOMER, policy=policy)) == number

@@ -360,3 +360,30 @@ async def test_the_result_offers_to_replay_what_was_held(sold: Database) -> None
         result = (await browser.get(done.headers["location"])).text
     assert "7 held messages" in result
     assert 'href="/quarantine/replay?reason=SUBSCRIPTION_EXPIRED"' in result
+
+
+async def test_the_same_renewal_within_a_day_asks_for_it_on_purpose(sold: Database) -> None:
+    with psycopg.connect(sold.conninfo()) as connection:
+        connection.execute(
+            "UPDATE subscriptions SET term_end = now() - interval '200 days', status = 'EXPIRED'"
+            f" WHERE tenant_id = 'acme' AND '{MAIN}' IN (subscription_id, parent_subscription_id)".encode()
+        )
+    async with over(sold) as served, client(served.url, signed_in(sold.conninfo(), Role.ADMIN, "acme")) as browser:
+        early = fields_in(await to_review(browser, term_days="30"))
+        late = fields_in(await to_review(browser, term_days="30"))
+        await browser.post(PAGE, data=early | {"step": "confirm"})
+        done = await browser.post(PAGE, data=late | {"step": "confirm"})
+        result = (await browser.get(done.headers["location"])).text
+        assert "Already active: nothing was changed" in result
+        assert renewals(sold) == 1
+        form = fields_in((await browser.get(PAGE)).text) | {"term_days": "30"}
+        there = (await browser.post(PAGE, data=form | {"step": "review"})).headers["location"]
+        asking = await browser.get(there)
+        assert asking.status_code == 422
+        assert "Tick “Renew once more” to continue." in asking.text
+        again = fields_in(asking.text) | {"again": "on", "step": "review"}
+        there = (await browser.post(PAGE, data=again)).headers["location"]
+        assert (
+            await browser.post(PAGE, data=fields_in((await browser.get(there)).text) | {"step": "confirm"})
+        ).is_redirect
+    assert renewals(sold) == 2
