@@ -111,7 +111,7 @@ WEB: Mapping[str, set[str]] = {
     "alerts": COMMON | {"deliveries.labels", "routes.labels"},  # an alert's page says who was told, and why
     "audit": COMMON,
     "deliveries": COMMON,
-    "devices": COMMON | {"quarantine.payload", "subscriptions.labels"},
+    "devices": COMMON | {"maintenance.labels", "quarantine.payload", "subscriptions.labels"},
     "ingest": COMMON,
     "integrations": COMMON | {"deliveries.page_query"},  # the tab of deliveries has their number
     "maintenance": COMMON,

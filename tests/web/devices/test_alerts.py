@@ -53,3 +53,23 @@ async def test_the_list_counts_the_open_alerts_of_each_device(database: Database
         html = (await viewer.get("/devices")).text
     found = re.findall(r'<a class="badge (\w+)" href="([^"]+)">.*?</svg>(\d+)<', html)
     assert found == [("crit", "/alerts?device_id=d1", "2")]
+
+
+async def test_a_device_in_maintenance_says_so_on_its_page_and_in_the_list(database: Database) -> None:
+    arrange(
+        database,
+        "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')",
+        "INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status)"
+        " VALUES (now(), now(), 'acme', 'd1', 'INACTIVE'), (now(), now(), 'acme', 'd2', 'INACTIVE')",
+        "INSERT INTO maintenance_windows (created_at, created_by, updated_at, tenant_id, name, kind, starts, ends,"
+        " time_zone, device_ids) VALUES (now(), 'x', now(), 'acme', 'Defrost', 'once', now() - interval '2 days',"
+        " now() + interval '2 days', 'UTC', '{d1}')",
+    )
+    badge = 'In maintenance<span class="vh">: Defrost, until '
+    async with (
+        over(database) as served,
+        client(served.url, signed_in(database.conninfo(), Role.VIEWER)) as viewer,
+    ):
+        assert (await viewer.get("/devices")).text.count(badge) == 1
+        assert badge in (await viewer.get("/devices/d1")).text.partition('id="device-state"')[2][:800]
+        assert badge not in (await viewer.get("/devices/d2")).text

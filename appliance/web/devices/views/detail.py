@@ -82,6 +82,7 @@ def blueprint(renderer: PageRenderer, port: DevicesPort) -> Blueprint:
     @allow(READERS)
     async def summary(device_id: str) -> Response:
         tenant_id, identity, who = tenant_of(), device_of_path(device_id), viewer()
+        await renderer.platform.maintenance.refresh()
         async with access.reading() as connection:
             now = await read_now(connection, renderer, port, who, tenant_id, identity, request.args)
             facts = await _facts(connection, renderer, port, now.member)

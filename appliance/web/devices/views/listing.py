@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from quart import Blueprint, Response
@@ -20,6 +19,7 @@ from appliance.web.access.auth import ADMINS, READERS, Viewer, allow, may_change
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.devices import export, metric_values
 from appliance.web.devices.labels import DEVICE_STATUSES, NONE
+from appliance.web.devices.maintenance import InMaintenance, in_maintenance
 from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.query import DeviceQuery, filter_of
 from appliance.web.devices.seat_choices import subscriptions_of
@@ -31,6 +31,7 @@ from appliance.web.page.away_peers import notices
 from appliance.web.page.labels import ReasonLabel, reason_label
 from appliance.web.page.paths import of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer, see_other
+from appliance.web.platform import Platform
 from appliance.web.subscriptions.labels import subscription_title
 
 VALUES_SHOWN = 2
@@ -67,6 +68,7 @@ class DeviceRow:
     spark_of: str
     alerts: OpenCount | None
     """Its open alerts, if it has any."""
+    maintenance: InMaintenance | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,12 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
         wanted = filter_of(asked, tenant_id)
         if csv.asked_for():
             return export.answer(platform, who, wanted, sort, down=down)
+        await platform.maintenance.refresh()
         async with access.reading() as connection:
             after = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=after)
             counts = await count_cache.read(connection, tenant_id)
-            rows = await _rows(connection, page.members, who, access.now())
+            rows = await _rows(connection, page.members, who, platform)
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
             away = await renderer.away_peers.read_on(connection, who, tenant_id)
@@ -158,7 +161,7 @@ class DeviceCountCache:
 
 
 async def _rows(
-    connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, now: datetime
+    connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, platform: Platform
 ) -> list[DeviceRow]:
     """Return the rows of a page, with the labels of their metrics and the line of the first metric."""
     known: dict[str, dict[str, Metric]] = {}
@@ -170,16 +173,21 @@ async def _rows(
         (member.device.tenant_id, member.device.device_id, of[0].metric.name if of and of[0].is_number else "")
         for member, of in zip(members, shown, strict=True)
     ]
-    lines = [charts.spark(series) for series in await sparks.read(connection, keys, now)]
+    lines = [charts.spark(series) for series in await sparks.read(connection, keys, platform.access.now())]
     opened = await open_counts(connection, [(tenant_id, device_id) for tenant_id, device_id, _ in keys], who)
     return [
-        _row(member, of, line, who, opened.get(key[:2]))
+        _row(member, of, line, who, opened.get(key[:2]), in_maintenance(platform, member.device, who))
         for member, of, line, key in zip(members, shown, lines, keys, strict=True)
     ]
 
 
 def _row(
-    member: FleetDevice, shown: Sequence[MetricValue], line: str, who: Viewer, alerts: OpenCount | None
+    member: FleetDevice,
+    shown: Sequence[MetricValue],
+    line: str,
+    who: Viewer,
+    alerts: OpenCount | None,
+    maintenance: InMaintenance | None,
 ) -> DeviceRow:
     device = member.device
     refused = member.presence is Presence.REFUSED and member.refused_reason is not None
@@ -193,6 +201,7 @@ def _row(
         spark=line,
         spark_of=shown[0].metric.title if shown else "",
         alerts=alerts,
+        maintenance=maintenance,
     )
 
 

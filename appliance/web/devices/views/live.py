@@ -27,6 +27,7 @@ from appliance.ingest.telemetry import messages
 from appliance.peers import store as peers
 from appliance.web.access.auth import Viewer
 from appliance.web.devices import metric_values
+from appliance.web.devices.maintenance import InMaintenance, in_maintenance
 from appliance.web.devices.metric_values import MetricValue
 from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.views.alerts import DeviceAlerts, read_alerts
@@ -81,6 +82,7 @@ class DeviceNow:
     alerts: DeviceAlerts
     away: str | None
     """The notice that the appliance is away that heard it last, if it is."""
+    maintenance: InMaintenance | None
 
     @property
     def numbers(self) -> dict[str, Metric]:
@@ -133,6 +135,7 @@ class LiveDevices:
             raise NotNow(away)
         try:
             with trio.fail_after(POSTGRES_TIMEOUT):
+                await self._renderer.platform.maintenance.refresh()
                 async with self._renderer.platform.access.reading(seen_by) as connection:
                     now = await read_now(connection, self._renderer, self._port, seen_by, tenant_id, device_id, {})
         except NotFound as error:
@@ -203,6 +206,7 @@ async def read_now(
         refused=reason_label(member.refused_reason or "") if refused else None,
         alerts=await read_alerts(connection, renderer.platform, who, tenant_id, device_id),
         away=await _away(connection, renderer, who, tenant_id, device_id),
+        maintenance=in_maintenance(renderer.platform, member.device, who),
     )
 
 
