@@ -12,7 +12,6 @@ import trio
 from werkzeug.datastructures import MultiDict
 
 from appliance.delivery.outbox import deliveries
-from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
 from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.deliveries import views
@@ -23,6 +22,7 @@ from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
+from appliance.web.page.live_address import tenant_of_live
 from appliance.web.page.renderer import PageRenderer
 
 SHARED_SECONDS = 0.9
@@ -50,7 +50,7 @@ class LiveDeliveries:
         try:
             address = Address.of_query("/deliveries", which)
             asked = parse_query(MultiDict(address.pairs), PageQuery)
-            tenant_id = _tenant(seen_by, address)
+            tenant_id = tenant_of_live(seen_by, address)
             wanted = filter_of(asked, tenant_id, now)
             ids = _ids(address.first("rows"))
             newest = _ids(address.first("newest"))
@@ -113,16 +113,6 @@ class LiveDeliveries:
 def install(renderer: PageRenderer) -> None:
     """Register the live parts of the page."""
     renderer.live_pages.add_each(views.PAGE, LiveDeliveries(renderer).listed, shared_for=SHARED_SECONDS)
-
-
-def _tenant(seen_by: Viewer, address: Address) -> str | None:
-    """Return the tenant of a live page: the viewer's own, for operators that of its name. Raises ValueError."""
-    if seen_by.tenant_id is not None:
-        return seen_by.tenant_id
-    asked = address.first("tenant") or None
-    if asked is not None and not valid_id(asked):
-        raise ValueError("no id of a tenant")
-    return asked
 
 
 def _ids(text: str) -> list[int]:

@@ -7,7 +7,6 @@ from appliance.delivery.integrations.counts import NONE, DeliveryCounts
 from appliance.delivery.integrations.store import IntegrationFilter, KnownIntegration
 from appliance.delivery.senders.sender import Sender, Verdict
 from appliance.web.access.auth import Viewer, viewer
-from appliance.web.access.transactions import tenants_shown
 from appliance.web.deliveries.page_query import usual_total
 from appliance.web.integrations import labels
 from appliance.web.integrations.actions import IntegrationActions, Tested
@@ -61,11 +60,11 @@ class ShownTest:
     hint: str | None
 
 
-async def read(integrations: IntegrationActions, after: str) -> IntegrationList:
-    """Return a page of the integrations of the tenants shown. Raises Invalid for a cursor of something else."""
-    access, who, tenant_id = integrations.platform.access, viewer(), tenants_shown()
+async def read(integrations: IntegrationActions, after: str, who: Viewer, tenant_id: str | None) -> IntegrationList:
+    """Return a page of the integrations of a tenant, or of all. Raises Invalid for a cursor of something else."""
+    access = integrations.platform.access
     position = cursor.read(after, store.IntegrationPosition)
-    async with access.reading() as connection:
+    async with access.reading(who) as connection:
         wanted = IntegrationFilter(tenant_id)
         found = await store.list_page(connection, wanted, limit=PAGE_ROWS + 1, after=position)
         goes = await counts.read(connection, tenant_id, access.now())
@@ -76,10 +75,10 @@ async def read(integrations: IntegrationActions, after: str) -> IntegrationList:
     return IntegrationList(rows, goes, told, cursor.write(following))
 
 
-def at(known: KnownIntegration, part: str = "") -> str:
-    """Return the address of an integration, or of what is done to it."""
+def at(known: KnownIntegration, part: str = "", who: Viewer | None = None) -> str:
+    """Return the address of an integration, or of what is done to it, for the request's viewer if none is given."""
     kept = known.integration
-    return of_tenant(f"{PATH}/{kept.integration_id}{part}", viewer(), kept.tenant_id)
+    return of_tenant(f"{PATH}/{kept.integration_id}{part}", who or viewer(), kept.tenant_id)
 
 
 def shown_test(tested: Tested, sent: float) -> ShownTest:
@@ -122,8 +121,8 @@ def _row(
         "i-webhook" if sender is None else sender.icon,
         labels.where(kept, sender),
         labels.health(known, goes.breakers.get(identity), counted, now, who.zone),
-        at(known),
-        at(known, "/test"),
-        at(known, "/switch"),
+        at(known, who=who),
+        at(known, "/test", who),
+        at(known, "/switch", who),
         of_tenant("/routes", who, kept.tenant_id, integration_id=str(identity)),
     )

@@ -17,6 +17,7 @@ from appliance.web.integrations.form import Controls, Given
 from appliance.web.integrations.labels import Allowing
 from appliance.web.integrations.listing import PATH, ShownTest, at
 from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.live_address import live_name
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 
@@ -112,11 +113,14 @@ class IntegrationPages:
     async def show(self, shown: Shown, status: HTTPStatus = HTTPStatus.OK) -> Response:
         """Return the page."""
         who = viewer()
-        listed = await listing.read(self.integrations, request.args.get("cursor", ""))
+        tenant_id, after = tenants_shown(), request.args.get("cursor", "")
+        listed = await listing.read(self.integrations, after, who, tenant_id)
         return await self._renderer.page(
             "integrations/list.html",
             status=status,
             done=DONE,
+            live_page=live_name("integrations", who, tenant_id, cursor=after),
+            live=False,
             listed=listed,
             shown=shown,
             controls=self._controls(shown),

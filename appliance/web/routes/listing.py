@@ -16,7 +16,6 @@ from appliance.delivery.routes.store import KnownRoute, RouteFilter, RoutePositi
 from appliance.delivery.senders.sender import Sender
 from appliance.devices import sites as site_store
 from appliance.web.access.auth import Viewer, viewer
-from appliance.web.access.transactions import tenants_shown
 from appliance.web.deliveries.page_query import usual_total
 from appliance.web.integrations import labels as integration_labels
 from appliance.web.integrations.labels import Health
@@ -64,12 +63,17 @@ class RouteList:
 
 
 async def read(
-    platform: Platform, senders: Mapping[str, Sender], after: str, integration_id: UUID | None = None
+    platform: Platform,
+    senders: Mapping[str, Sender],
+    after: str,
+    who: Viewer,
+    tenant_id: str | None,
+    integration_id: UUID | None = None,
 ) -> RouteList:
-    """Return a page of the routes of the tenants shown. Raises Invalid for a cursor of something else."""
-    access, who, tenant_id = platform.access, viewer(), tenants_shown()
+    """Return a page of the routes of a tenant, or of all. Raises Invalid for a cursor of something else."""
+    access = platform.access
     position = cursor.read(after, RoutePosition)
-    async with access.reading() as connection:
+    async with access.reading(who) as connection:
         wanted = RouteFilter(tenant_id, integration_id)
         found = await store.list_page(connection, wanted, limit=PAGE_ROWS + 1, after=position)
         known = await integration_store.list_page(connection, IntegrationFilter(tenant_id), limit=MAX_INTEGRATIONS)
@@ -87,9 +91,9 @@ async def read(
     return RouteList(rows, goes, told, known, only, cursor.write(following))
 
 
-def at(known: KnownRoute, part: str = "") -> str:
-    """Return the address of a route, or of what is done to it."""
-    return of_tenant(f"{PATH}/{known.route.route_id}{part}", viewer(), known.route.tenant_id)
+def at(known: KnownRoute, part: str = "", who: Viewer | None = None) -> str:
+    """Return the address of a route, or of what is done to it, for the viewer of the request if no other is given."""
+    return of_tenant(f"{PATH}/{known.route.route_id}{part}", who or viewer(), known.route.tenant_id)
 
 
 def sends(route: Route, sites: Mapping[str, str]) -> str:
@@ -138,8 +142,8 @@ def _row(
         sends(route, sites),
         _state(route, health, counted),
         counted,
-        at(known),
-        at(known, "/switch"),
+        at(known, who=who),
+        at(known, "/switch", who),
         of_tenant("/deliveries", who, route.tenant_id, route_id=str(route.route_id)),
         of_tenant("/deliveries", who, route.tenant_id, route_id=str(route.route_id), state="dead"),
     )

@@ -20,9 +20,10 @@ from appliance.web.alerts.labels import ALERT_TYPES, SEVERITIES
 from appliance.web.integrations.actions import IntegrationActions
 from appliance.web.integrations.labels import answered, meaning, took
 from appliance.web.page.faults import Fault, fault_of
+from appliance.web.page.live_address import live_name
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
-from appliance.web.routes import form, listing, preview
+from appliance.web.routes import form, listing, log, preview
 from appliance.web.routes.actions import RouteActions
 from appliance.web.routes.form import Given
 from appliance.web.routes.listing import PATH, RouteList, at
@@ -104,13 +105,21 @@ class RoutePages:
         """Return the page."""
         who = viewer()
         senders = self.integrations.senders
-        listed = await listing.read(self.routes.platform, senders, request.args.get("cursor", ""), integration_id)
+        tenant_id, after, platform = tenants_shown(), request.args.get("cursor", ""), self.routes.platform
+        listed = await listing.read(platform, senders, after, who, tenant_id, integration_id)
         editing = shown.given is not None
+        opened = None if shown.known is None else shown.known.route
+        async with platform.access.reading() as connection:
+            told = await log.read(connection, tenant_id, opened, who, platform.access.now())
+        of_route = "" if opened is None else str(opened.route_id)
         return await self._renderer.page(
             "routes/list.html",
             status=status,
             done=DONE,
+            live_page=live_name("routes", who, tenant_id, cursor=after, route=of_route),
+            live=False,
             listed=listed,
+            log=told,
             shown=shown,
             order=[(one, GLYPHS[one], SEVERITIES[one]) for one in Severity],
             choices=await self._choices(shown, listed) if editing else None,
