@@ -36,9 +36,10 @@ lint: setup-test ## formatting, ruff and mypy
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 
-bench: setup-test ## measure: messages a second, latency, memory, deliveries
+bench: setup-test ## measure: messages a second, latency, memory, deliveries, renewals
 	@$(BIN)/python -m benchmarks.run $(ARGS)
-	@exec $(BIN)/python -m benchmarks.deliveries
+	@$(BIN)/python -m benchmarks.deliveries
+	@exec $(BIN)/python -m benchmarks.renewals
 
 screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 
 STATEMENTS = statements.load("audit")
 
-INSERT_ROWS = 500
-"""Entries written and logged before the event loop has its turn: some tens of milliseconds."""
+INSERT_ROWS = 100
+"""Entries written and logged before the event loop has its turn: some milliseconds, for which messages wait."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
