@@ -46,7 +46,9 @@ def blueprint(renderer: PageRenderer, actions: PeopleActions) -> Blueprint:
     routes = Blueprint("users", __name__)
     _add_list(routes, renderer, actions)
     _add_invite(routes, renderer, actions)
-    _add_user(routes, renderer, actions)
+    page = UserPage(renderer, actions)
+    _add_user(routes, page, actions)
+    _add_access(routes, renderer, page, actions)
     return routes
 
 
@@ -106,22 +108,40 @@ def _add_invite(routes: Blueprint, renderer: PageRenderer, actions: PeopleAction
         return await _link(renderer, made, "Invited", HTTPStatus.CREATED)
 
 
-def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions) -> None:
-    async def page(user_id: UUID, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
-        return await renderer.page(
+class UserPage:
+    """The page of one user."""
+
+    def __init__(self, renderer: PageRenderer, actions: PeopleActions) -> None:
+        self._renderer = renderer
+        self._actions = actions
+
+    async def show(self, user_id: UUID) -> Response:
+        """Return the page."""
+        return await self._page(user_id, None, HTTPStatus.OK)
+
+    async def refuse(self, user_id: UUID, error: Invalid | Conflict, password: str = "") -> Response:
+        """Return the page with what is wrong; ``password``: the form's field for the viewer's password."""
+        field, text = fault_of(error)
+        status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
+        return await self._page(user_id, (password if field == "current" else field, text), status)
+
+    async def _page(self, user_id: UUID, fault: Fault | None, status: HTTPStatus) -> Response:
+        return await self._renderer.page(
             "people/user.html",
             status=status,
             done=DONE,
-            user=await actions.get(user_id),
-            tokens=await actions.tokens(user_id),
+            user=await self._actions.get(user_id),
+            tokens=await self._actions.tokens(user_id),
             roles=[(role.value, label, text) for role, (label, text) in ROLES.items() if role in CUSTOMER_ROLES],
             fault=fault,
         )
 
+
+def _add_user(routes: Blueprint, page: UserPage, actions: PeopleActions) -> None:
     @routes.get("/users/<uuid:user_id>")
     @allow(ADMINS)
     async def show(user_id: UUID) -> Response:
-        return await page(user_id)
+        return await page.show(user_id)
 
     @routes.post("/users/<uuid:user_id>/role")
     @allow(ADMINS)
@@ -131,16 +151,18 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
             was = fields.choice("was", Role) if "was" in fields else None
             await actions.set_role(user_id, fields.choice("role", Role), was, password=fields.raw("role_password"))
         except (Invalid, Conflict) as error:
-            return await page(user_id, *_refusal(error, "role_password"))
+            return await page.refuse(user_id, error, "role_password")
         return see_other(f"/users/{user_id}?done=role")
 
+
+def _add_access(routes: Blueprint, renderer: PageRenderer, page: UserPage, actions: PeopleActions) -> None:
     @routes.post("/users/<uuid:user_id>/disable")
     @allow(ADMINS)
     async def disable(user_id: UUID) -> Response:
         try:
             await actions.disable(user_id)
         except Conflict as error:
-            return await page(user_id, fault_of(error), HTTPStatus.CONFLICT)
+            return await page.refuse(user_id, error)
         return see_other(f"/users/{user_id}?done=disabled")
 
     @routes.post("/users/<uuid:user_id>/enable")
@@ -149,7 +171,7 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
         try:
             await actions.enable(user_id, password=(await forms.read()).raw("access_password"))
         except Invalid as error:
-            return await page(user_id, *_refusal(error, "access_password"))
+            return await page.refuse(user_id, error, "access_password")
         return see_other(f"/users/{user_id}?done=enabled")
 
     @routes.post("/users/<uuid:user_id>/reset")
@@ -163,7 +185,7 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
                 password=fields.raw("access_password"),
             )
         except (Invalid, Conflict) as error:
-            return await page(user_id, *_refusal(error, "access_password"))
+            return await page.refuse(user_id, error, "access_password")
         return await _link(renderer, made, "New password")
 
     @routes.post("/users/<uuid:user_id>/tokens/<uuid:token_id>/revoke")
@@ -171,13 +193,6 @@ def _add_user(routes: Blueprint, renderer: PageRenderer, actions: PeopleActions)
     async def revoke_token(user_id: UUID, token_id: UUID) -> Response:
         await actions.revoke_token(user_id, token_id)
         return see_other(f"/users/{user_id}?done=token")
-
-
-def _refusal(error: Invalid | Conflict, password: str) -> tuple[Fault, HTTPStatus]:
-    """Return the fault of a form on the page of a user, and the status; ``password``: its field for the password."""
-    field, text = fault_of(error)
-    status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
-    return ((password if field == "current" else field), text), status
 
 
 async def _link(renderer: PageRenderer, made: Invited, title: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
