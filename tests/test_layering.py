@@ -125,8 +125,7 @@ WEB: Mapping[str, set[str]] = {
     "rules": COMMON,
     "sign_in": COMMON | {"devices.commands", "devices.port", "people.labels"},
     "sites": COMMON,
-    # what is sold is sold to a tenant, and its page says to whom; a renewal offers to replay what was held before it
-    "subscriptions": COMMON | {"quarantine.actions", "tenants.actions"},
+    "subscriptions": COMMON | {"tenants.actions"},  # what is sold is sold to a tenant, and its page says to whom
     "system": COMMON,
     "tenants": COMMON | {"audit.labels", "subscriptions.labels"},  # a tenant's page shows its newest changes
 }

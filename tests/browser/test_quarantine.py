@@ -102,6 +102,34 @@ def test_held_messages_are_replayed_on_the_page(
     page.context.close()
 
 
+def test_a_renewal_offers_what_was_held_and_all_of_it_is_stored(running: ApplianceProcess, browser: Browser) -> None:
+    publish(running, "lapsed", "seated", json.dumps({"ts": time.time(), "temperature": 1}))
+    until(running, "SELECT count(*) = 1 FROM telemetry WHERE tenant_id = %s", "lapsed")
+    with psycopg.connect(running.conninfo()) as connection:
+        connection.execute(
+            "UPDATE subscriptions SET term_start = term_start - interval '300 days',"
+            " term_end = now() - interval '200 days' WHERE tenant_id = 'lapsed'"
+        )
+    deadline = time.monotonic() + PATIENCE
+    while not running.query("SELECT FROM quarantine_events WHERE tenant_id = %s AND status = 'HELD'", "lapsed"):
+        assert time.monotonic() < deadline, "ingest has not heard of the end"
+        publish(running, "lapsed", "seated", json.dumps({"ts": time.time(), "temperature": 2}))
+    held = "SELECT count(*) FROM quarantine_events WHERE tenant_id = %s AND status = 'HELD'"
+    page = admin_page(browser, running, "lapsed", script=True)
+    page.goto("/subscriptions")
+    page.get_by_role("link", name=re.compile("^Renew SUB")).click()
+    page.get_by_role("button", name="Review renewal").click()
+    page.get_by_role("button", name="Renew 365 days").click()
+    page.get_by_role("link", name=re.compile(r"^Replay \d+ held messages?…")).click()
+    page.get_by_role("button", name=re.compile(r"^Replay \d+ messages?")).click()
+    expect(page).to_have_url(re.compile(r"/quarantine/replays/\d+$"))
+    until(running, f"SELECT ({held}) = 0", "lapsed")
+    stored = "SELECT count(*) FROM telemetry WHERE tenant_id = %s AND device_id = 'seated'"
+    replayed = "SELECT count(*) + 1 FROM quarantine_events WHERE tenant_id = %s AND status = 'REPLAYED'"
+    assert running.query(stored, "lapsed") == running.query(replayed, "lapsed")
+    page.context.close()
+
+
 def test_messages_are_selected_and_dismissed_by_keyboard_alone_while_others_come_in(
     running: ApplianceProcess, browser: Browser
 ) -> None:

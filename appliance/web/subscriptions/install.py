@@ -1,7 +1,6 @@
 """Installs subscriptions: the pages of customers, operators' forms of sale, and the API."""
 
 from appliance.web.mount import Mount
-from appliance.web.quarantine.actions import QuarantineActions
 from appliance.web.subscriptions import api, history_api, list_views, live, renewal_api, renewal_views, views
 from appliance.web.subscriptions.actions import SubscriptionActions
 from appliance.web.subscriptions.list_views import SubscriptionPages
@@ -15,14 +14,13 @@ def install(mount: Mount) -> None:
     actions = SubscriptionActions(mount.platform)
     pages = SubscriptionPages(mount.renderer)
     renewals = RenewalActions(mount.platform)
-    held = QuarantineActions(mount.platform, mount.ports.quarantine)
     mount.add(
         list_views.blueprint(pages),
         views.blueprint(mount.renderer, actions, TenantActions(mount.platform)),
         api.blueprint(mount.platform, actions),
         history_api.blueprint(mount.platform),
         renewal_api.blueprint(renewals),
-        renewal_views.blueprint(RenewalPages(pages, renewals, held)),
+        renewal_views.blueprint(RenewalPages(pages, renewals, mount.ports.quarantine.previewer)),
     )
     mount.renderer.live_pages.add_each(
         list_views.PAGE, live.LiveSubscriptions(mount.renderer, pages).listed, shared_for=live.SHARED_SECONDS

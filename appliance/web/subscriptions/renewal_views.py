@@ -18,6 +18,7 @@ from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.seats import changes as seats
 from appliance.errors import Conflict, Invalid, KeyReused
 from appliance.ingest.quarantine import store as quarantine
+from appliance.ingest.quarantine.replay_preview import Offer, ReplayPreviewer
 from appliance.renewals import requests
 from appliance.renewals.plan import Plan, Refusal
 from appliance.renewals.renewal import DevicesNeeded, StalePreview
@@ -29,7 +30,6 @@ from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.forms import Fields
 from appliance.web.page.paths import number_of_path, of_tenant
 from appliance.web.page.renderer import see_other
-from appliance.web.quarantine.actions import QuarantineActions, TenantOffer
 from appliance.web.subscriptions import labels
 from appliance.web.subscriptions.list_views import SubscriptionPages
 from appliance.web.subscriptions.listing import LAPSED, PATH, facts_of
@@ -53,7 +53,7 @@ class RenewalPages:
 
     pages: SubscriptionPages
     actions: RenewalActions
-    held: QuarantineActions
+    previewer: ReplayPreviewer
 
     async def start(self, subscription_id: str) -> FormReader:
         """Return how the form of the subscription in the path is read. Raises NotFound."""
@@ -260,18 +260,18 @@ def _add_result(routes: Blueprint, pages: RenewalPages) -> None:
         )
 
 
-async def _offers(pages: RenewalPages, row: Subscription) -> list[TenantOffer]:
+async def _offers(pages: RenewalPages, row: Subscription) -> list[Offer]:
     """Return what can be replayed by now. Right after a renewal, wait until it has reached ingest."""
     if not usable(row.status):
         return []
     async with pages.pages.renderer.platform.access.reading() as connection:
         held = await quarantine.held_by_reason(connection, row.tenant_id)
     waits = any(one.held for one in held if one.reason in LAPSED)
-    offers: list[TenantOffer] = []
+    offers: list[Offer] = []
     with trio.move_on_after(OFFER_PATIENCE):
         while True:
-            offers = [one for one in await pages.held.offers() if one.tenant_id == row.tenant_id]
-            if not waits or any(one.offer.reason in LAPSED for one in offers):
+            offers = await pages.previewer.offers(row.tenant_id)
+            if not waits or any(one.reason in LAPSED for one in offers):
                 break
             await trio.sleep(OFFER_PAUSE)
     return offers
