@@ -141,9 +141,7 @@ def _check(request: Request, key: str | None) -> None:
     if fault is not None:
         raise fault.error()
     if key is not None and not (0 < len(key) <= MOST_KEY and key.isprintable()):
-        raise Invalid(
-            f"An Idempotency-Key has 1 to {MOST_KEY} characters, all of which can be shown.", "Idempotency-Key"
-        )
+        raise Invalid(f"An {KEY_FIELD} has 1 to {MOST_KEY} characters, all of which can be shown.", KEY_FIELD)
     if request.again and key is None:
         raise Invalid(
             "`again` renews each time it is sent: send an Idempotency-Key with it, so that one renewal happens once.",

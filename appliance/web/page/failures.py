@@ -49,6 +49,14 @@ POSTGRES_AWAY = (psycopg.OperationalError, trio.TooSlowError)
 """What a read raises while Postgres is not reachable, or does not answer in time."""
 
 
+ROLLED_BACK = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+"""What a transaction ends with that met another one: Postgres is there, and nothing of it was saved."""
+MET = "Somebody else was changing the same just then. Nothing was changed; try again in a few seconds."
+
 AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."
 UNKNOWN = "Your change may or may not have been saved: check before you send it again."
 
@@ -146,6 +154,8 @@ class FailurePages:
         app.register_error_handler(Exception, self.failed)
         for error in POSTGRES_AWAY:
             app.register_error_handler(error, self.postgres_away)
+        for met in ROLLED_BACK:
+            app.register_error_handler(met, self.rolled_back)
 
     async def refused(self, error: HTTPException) -> Response:
         """Answer an error that a route or the framework raised on purpose: 4xx. Keeps headers such as Allow."""
@@ -190,6 +200,11 @@ class FailurePages:
         response = self._answer(failure, queue=self._broker_queue(), retry_after=retry_after)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
+
+    async def rolled_back(self, error: psycopg.Error) -> Response:
+        """Answer a request that another transaction was in the way of, a manual one as a rule."""
+        log.warning("page rolled back", path=_path(), sqlstate=error.sqlstate, error=str(error).strip())
+        return await self.unfit(Busy(MET))
 
     def _answer(
         self,

@@ -1,6 +1,12 @@
-"""What people are told while the appliance is not ready."""
+"""What people are told while the appliance is not ready, and when another transaction was in the way of theirs."""
 
-from appliance.web.page.failures import trouble_text
+import psycopg
+import pytest
+
+from appliance.web.page.failures import MET, ROLLED_BACK, trouble_text
+from tests.support.postgres_server import Database
+from tests.support.tenants import TENANT, add_tenant, ingest, sell
+from tests.support.web.api_caller import calling, dashboard
 
 
 def test_the_banner_names_what_is_away_and_what_that_means() -> None:
@@ -9,3 +15,29 @@ def test_the_banner_names_what_is_away_and_what_that_means() -> None:
     assert "restarting" in str(trouble_text({"broker": "restarting"}))
     assert "Devices cannot publish" in str(trouble_text({"publishing": "refused"}))
     assert "not stored: a lock" in str(trouble_text({"storing": "a lock"}))
+
+
+async def test_a_change_that_met_a_manual_transaction_is_told_so_and_may_be_sent_again(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 5)
+    asked = {"subscription_id": main.subscription_id, "term_days": 30, "new_device_limit": 9}
+    with psycopg.connect(database.conninfo()) as manual:
+        manual.execute(f"ALTER DATABASE {database.name} SET lock_timeout = '100ms'".encode())
+        manual.commit()
+        manual.execute(b"SELECT FROM subscriptions WHERE tenant_id = %s FOR UPDATE", [TENANT])
+        async with dashboard(database) as served, calling(served, database) as admin:
+            refused = await admin.ask("POST", "/customer/subscription/renew", 503, json=asked)
+            assert refused["detail"] == MET
+            answer = await admin.raw("POST", "/customer/subscription/renew", json=asked)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+            manual.rollback()
+            assert (await admin.ask("POST", "/customer/subscription/renew", json=asked))["changed"]
+
+
+@pytest.mark.parametrize("error", ROLLED_BACK)
+def test_errors_of_a_transaction_that_met_another_do_not_count_as_a_database_that_is_away(
+    error: type[psycopg.Error],
+) -> None:
+    assert (error.sqlstate or "")[:2] in {"40", "55"}
+    assert issubclass(error, psycopg.OperationalError), "the more exact handler is for these"
