@@ -189,12 +189,19 @@ CROSS JOIN LATERAL (
 WHERE newest.status = 'CLOSED' AND newest.closed_at <= %(before)s
 
 -- name: write_ends
--- What close_alerts queued, once nobody holds the alert any more.
-WITH held AS MATERIALIZED (
+-- The next slice of what close_alerts or a change of a rule queued; what somebody holds stays for another round. Answers
+-- with the last one of the slice, and how many there were.
+WITH picked AS MATERIALIZED (
+  SELECT e.* FROM alert_ends AS e WHERE (e.tenant_id, e.alert_id) > (%(after_tenant)s, %(after_alert)s)
+  ORDER BY e.tenant_id, e.alert_id LIMIT %(limit)s FOR UPDATE OF e SKIP LOCKED
+), held AS MATERIALIZED (
   SELECT a.id, a.tenant_id, a.status, a.due_at, e.at, e.reason, e.details - 'triggers' - 'triggered_at' AS details,
     coalesce((e.details ->> 'triggers')::bigint, 0) AS triggers, (e.details ->> 'triggered_at')::timestamptz AS triggered_at
-  FROM alert_ends AS e JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (e.tenant_id, e.alert_id)
-  ORDER BY a.tenant_id, a.fingerprint FOR NO KEY UPDATE OF a, e SKIP LOCKED
+  FROM picked AS e
+  CROSS JOIN LATERAL (
+    SELECT x.id, x.tenant_id, x.status, x.due_at FROM fleet_alert AS x
+    WHERE (x.tenant_id, x.id) = (e.tenant_id, e.alert_id) OFFSET 0 FOR NO KEY UPDATE OF x SKIP LOCKED
+  ) AS a
 ), closed AS (
   UPDATE fleet_alert AS a
   SET status = 'CLOSED', closed_at = h.at, close_reason = h.reason, past = h.status = 'OPEN' AND h.due_at > h.at,
@@ -204,10 +211,15 @@ WITH held AS MATERIALIZED (
 ), told AS (
   INSERT INTO alert_events (tenant_id, alert_id, at, kind, details)
   SELECT tenant_id, id, at, 'closed', details || jsonb_build_object('reason', reason) FROM closed
+), written AS (
+  DELETE FROM alert_ends AS e USING held AS h WHERE (e.tenant_id, e.alert_id) = (h.tenant_id, h.id)
 )
+SELECT tenant_id, alert_id, (SELECT count(*) FROM picked) FROM picked ORDER BY tenant_id DESC, alert_id DESC LIMIT 1
+
+-- name: drop_ends
+-- Of alerts that are gone.
 DELETE FROM alert_ends AS e
-WHERE EXISTS (SELECT FROM held AS h WHERE (h.tenant_id, h.id) = (e.tenant_id, e.alert_id))
-  OR NOT EXISTS (SELECT FROM fleet_alert AS a WHERE (a.tenant_id, a.id) = (e.tenant_id, e.alert_id))
+WHERE NOT EXISTS (SELECT FROM fleet_alert AS a WHERE (a.tenant_id, a.id) = (e.tenant_id, e.alert_id))
 
 -- name: refill
 -- The readings that fill a memory, in order of time.

@@ -79,7 +79,9 @@ CROSS JOIN LATERAL (
 UPDATE delivery_jobs SET next_run_at = %(now)s WHERE tenant_id = %(tenant)s AND job_id = %(job)s AND status = 'PENDING'
 
 -- name: lock_delivery
-SELECT j.status, j.reason, j.alert_id, j.event, coalesce(i.enabled, false), coalesce(r.enabled, false)
+-- The end of what was told is sent by a route that is off, too.
+SELECT j.status, j.reason, j.alert_id, j.event, coalesce(i.enabled, false),
+  coalesce(r.enabled, false) OR j.event IN ('ACKNOWLEDGED', 'CLOSED')
 FROM delivery_jobs AS j
 LEFT JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
 LEFT JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
@@ -92,8 +94,8 @@ SELECT j.job_id FROM delivery_jobs AS j
 JOIN fleet_alert AS a ON (a.tenant_id, a.id) = (j.tenant_id, j.alert_id)
 LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)
 JOIN integrations AS i ON (i.tenant_id, i.integration_id) = (j.tenant_id, j.integration_id)
-JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
-WHERE j.tenant_id = %(tenant)s AND j.status = 'DEAD' AND i.enabled AND r.enabled
+LEFT JOIN integration_routes AS r ON (r.tenant_id, r.route_id) = (j.tenant_id, j.route_id)
+WHERE j.tenant_id = %(tenant)s AND j.status = 'DEAD' AND i.enabled AND (r.enabled OR j.event IN ('ACKNOWLEDGED', 'CLOSED'))
   AND (%(events)s::text[] IS NULL OR j.event = ANY (%(events)s))
   AND (%(route)s::uuid IS NULL OR j.route_id = %(route)s)
   AND (%(integration)s::uuid IS NULL OR j.integration_id = %(integration)s)

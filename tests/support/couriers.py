@@ -267,3 +267,27 @@ def acknowledge(database: Database, alert_id: int, at: float) -> None:
         alert_id,
         moment,
     )
+
+
+def undo(database: Database, alert_id: int, at: float) -> None:
+    """Take an acknowledgement back."""
+    moment = datetime.fromtimestamp(at, UTC)
+    rows(
+        database,
+        "WITH changed AS (UPDATE fleet_alert SET status = 'OPEN', acknowledged_at = NULL, acknowledged_by = NULL"
+        " WHERE id = %s RETURNING tenant_id, id) INSERT INTO alert_events (tenant_id, alert_id, at, kind)"
+        " SELECT tenant_id, id, %s, 'unacknowledged' FROM changed",
+        alert_id,
+        moment,
+    )
+
+
+def unsilence(database: Database, alert_id: int, at: float) -> None:
+    """Take a silence back."""
+    rows(
+        database,
+        "WITH changed AS (UPDATE fleet_alert SET silenced_until = NULL WHERE id = %s RETURNING tenant_id, id)"
+        " INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT tenant_id, id, %s, 'unsilenced' FROM changed",
+        alert_id,
+        datetime.fromtimestamp(at, UTC),
+    )

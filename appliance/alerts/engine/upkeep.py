@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import trio
 
@@ -13,6 +14,7 @@ from appliance.alerts.engine.rule_book import RuleBook
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.pool import Pool
+from appliance.db.trio_psycopg import Connection
 from appliance.metrics import Metrics
 from appliance.runtime.periodic import First, every
 
@@ -20,6 +22,10 @@ INTERVAL = 1.0
 """Seconds between two rounds."""
 SLOW_ROUNDS = 30
 """Rounds between two looks for alerts that may open anew."""
+SLICE_ENDS = 250
+"""Alerts that one statement ends: it takes some tenth of a second, and holds them for no longer."""
+MAX_SLICES = 40
+"""Slices of one round; the next one goes on."""
 LISTENING_SECONDS = 60.0
 """An appliance that has not listened for so long judges nothing."""
 MAX_FAILED = 1000
@@ -73,18 +79,32 @@ class Upkeep:
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         self._metrics.rules_in_force.set(self._book.size)
         async with self._pool.connection() as connection:
-            await connection.execute(self._queries["write_ends"])
+            await self._write_ends(connection)
             since = {"instance": self._instance, "since": now - timedelta(seconds=LISTENING_SECONDS)}
             cursor = await connection.execute(self._queries["other_judges"], since)
             row = await cursor.fetchone()
             self._shared = row is not None and bool(row[0])
+        await self._mark(now)
+        self._rounds += 1
+        if self._rounds % SLOW_ROUNDS == 0:
+            await self.reopen()
+
+    async def _write_ends(self, connection: Connection[Any]) -> None:
+        """End what waits for it, in slices: whoever disables a rule may have ended tens of thousands of alerts."""
+        after: tuple[str, int] = ("", 0)
+        for _ in range(MAX_SLICES):
+            parameters = {"after_tenant": after[0], "after_alert": after[1], "limit": SLICE_ENDS}
+            row = await (await connection.execute(self._queries["write_ends"], parameters)).fetchone()
+            if row is None or row[2] < SLICE_ENDS:
+                await connection.execute(self._queries["drop_ends"])
+                return
+            after = row[0], row[1]
+
+    async def _mark(self, now: datetime) -> None:
         while self._failed:
             planned, error = self._failed[0]
             await self._mark_failed(planned, error, now)
             self._failed.popleft()
-        self._rounds += 1
-        if self._rounds % SLOW_ROUNDS == 0:
-            await self.reopen()
 
     async def reopen(self) -> None:
         """Let conditions that go on open anew whose alert a person closed long ago."""

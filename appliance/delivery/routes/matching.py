@@ -4,10 +4,10 @@ Pure, for people to read: the alert page, the route editor and the API show it. 
 in the database, ``route_takes`` and ``alert_events_write_jobs``, which writes the jobs beside the event.
 
 A route takes OPEN if the alert meets its conditions. It takes ACKNOWLEDGED and CLOSED if it was given the OPEN,
-whatever has changed since, so that what was told gets its end; a route that does not deliver OPEN at all takes them if
-the alert meets its conditions. Routes are tried in the order of priority; after one with ``stop`` that takes the event,
-no other is tried, but for those that were given the OPEN. An alert about an integration that fails is not told through
-that integration, and a route to it stops no other.
+whatever has changed since and though it is disabled by now, so that what was told gets its end; a route that does not
+deliver OPEN at all takes them if the alert meets its conditions. Routes are tried in the order of priority; after one
+with ``stop`` that takes the event, no other is tried, but for those that were given the OPEN. An alert about an
+integration that fails is not told through that integration, and a route to it stops no other.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -138,8 +138,10 @@ def decide(candidates: Iterable[Candidate], event: DeliverOn, subject: Subject) 
             name = [] if stopper is None else [stopper.name]
             decision = Decision(route, [*reasons, Reason(Condition.STOPPED, (), name, stopper is None)], stopper)
         decisions.append(decision)
-        # One that another route has stopped would have taken it, but does not: it stops nothing anew.
-        if stopper is None and route.stop and decision.taken:
+        # One that another route has stopped would have taken it, but does not: it stops nothing anew. One that is off
+        # ends what it told, and is otherwise as if it were not there.
+        on = route.enabled and candidate.integration_enabled
+        if stopper is None and route.stop and on and decision.taken:
             stopper = route
     return decisions
 
@@ -147,12 +149,13 @@ def decide(candidates: Iterable[Candidate], event: DeliverOn, subject: Subject) 
 def _reasons(candidate: Candidate, event: DeliverOn, subject: Subject) -> list[Reason]:
     """Return all but what other routes have to do with it."""
     route = candidate.route
+    ends = follows(route, event) and candidate.told
     reasons = [
-        Reason(Condition.ENABLED, (), (), route.enabled),
-        Reason(Condition.INTEGRATION, (), (), candidate.integration_enabled),
+        Reason(Condition.ENABLED, (), (), route.enabled or ends),
+        Reason(Condition.INTEGRATION, (), (), candidate.integration_enabled or ends),
         _one_of(Condition.DELIVER_ON, route.deliver_on, [event]),
     ]
-    if subject.failing is not None and not (follows(route, event) and candidate.told):
+    if subject.failing is not None and not ends:
         reasons.append(Reason(Condition.ANOTHER, (), (), str(route.integration_id) != subject.failing))
     if follows(route, event):
         return [*reasons, Reason(Condition.TOLD, (), (), candidate.told)]

@@ -127,7 +127,7 @@ async def test_an_integration_that_is_gone_is_disabled_and_what_waits_is_skipped
         close(database, one, NOON)
         await couriers.rest()
     assert rows(database, "SELECT enabled, disabled_reason FROM integrations") == [(False, "gone")]
-    assert states(database) == [(one, "OPEN", "DEAD", "gone")]
+    assert states(database) == [(one, "OPEN", "DEAD", "gone"), (one, "CLOSED", "SKIPPED", "integration_off")]
     assert rows(database, "SELECT action, actor_kind FROM audit_log") == [("integration.disable", "appliance")]
 
 

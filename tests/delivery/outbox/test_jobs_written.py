@@ -171,10 +171,22 @@ def test_the_end_goes_where_the_beginning_was_told(database: Database) -> None:
         insert_event(connection, alert, "closed")
     columns = "alert_id, event, route_id, integration_id"
     assert jobs(database, columns)[2:] == [(alert, "CLOSED", route, told)]
-    arrange(database, f"UPDATE integrations SET enabled = false WHERE integration_id = '{told}'")
+    arrange(database, "UPDATE integrations SET enabled = false", "UPDATE integration_routes SET enabled = false")
     with psycopg.connect(database.conninfo()) as connection:
         insert_event(connection, other, "closed")
-    assert len(jobs(database)) == 3, "nothing is written for an integration that is disabled"
+        insert_event(connection, insert_alert(connection), "closed")
+    assert jobs(database, columns)[3:] == [(other, "CLOSED", route, told)], "by what is off, too"
+
+
+def test_a_route_that_is_off_ends_what_it_told_and_stops_no_other(database: Database) -> None:
+    integration = add_integration(database)
+    told = add_route(database, integration, priority=1, stop=True)
+    alert = add_alert(database)
+    arrange(database, "UPDATE integration_routes SET enabled = false")
+    other = add_route(database, integration, priority=2, deliver_on=["CLOSED"])
+    with psycopg.connect(database.conninfo()) as connection:
+        insert_event(connection, alert, "closed")
+    assert jobs(database, "event, route_id") == [("OPEN", told), ("CLOSED", told), ("CLOSED", other)]
 
 
 def test_what_was_told_gets_its_end_whatever_route_stops_others(database: Database) -> None:
