@@ -11,6 +11,7 @@ long: no paid day is lost. A hold stays, whoever renews.
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
@@ -58,7 +59,7 @@ class Request:
         """Return what tells this request from another; ``again`` is no part of it."""
         devices = sorted(self.devices_to_deactivate)
         asked = (self.subscription_id, self.term_days, self.new_device_limit, self.plan_id, devices)
-        return hashlib.sha256(_encode(asked)).digest()
+        return hashlib.sha256(json.dumps(asked).encode()).digest()  # ASCII, whatever a name is made of
 
 
 @dataclass(frozen=True, slots=True)

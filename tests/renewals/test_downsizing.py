@@ -30,6 +30,7 @@ WRONG = {
     "of another tenant only": ("theirs", "theirs2"),
     "empty": ("a1", ""),
     "no text of Postgres": ("a1", "a\x00"),
+    "no text at all": ("a1", "\udc80"),
     "no id": ("a1", "a/../2"),
     "other case": ("a1", "A2"),
     "very long": ("a1", "a" * 100_000),
