@@ -6,6 +6,7 @@ a small piece of work, and one that does not do it in time is killed and started
 """
 
 import enum
+import errno
 import math
 import signal
 from collections import deque
@@ -28,6 +29,8 @@ LAST_LINES = 20
 SHOWN_LINES = 8
 QUESTIONS = 3
 """How often a child is asked before it is taken to hang."""
+OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Why a question cannot even be put: it says nothing of the child."""
 REFUSED_SECONDS = 0.2
 """Seconds until a child is asked again that did not even take the connection."""
 
@@ -260,7 +263,9 @@ class Keeper:
                 while True:
                     try:
                         await self._program.answer(child)
-                    except (OSError, trio.BrokenResourceError):  # its queue of connections is full, or it is ending
+                    except (OSError, trio.BrokenResourceError) as error:  # its queue is full, or it is ending
+                        if isinstance(error, OSError) and error.errno in OUR_OWN_LACK:
+                            return True  # nothing was asked, so nothing is known of the child
                         await trio.sleep(REFUSED_SECONDS)
                     else:
                         return True

@@ -1,7 +1,8 @@
 """The fifth stage: the dashboard, the JSON API and HTTP ingest."""
 
+import resource
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -33,7 +34,7 @@ from appliance.web.access.transactions import Access
 from appliance.web.alerts.port import AlertsPort
 from appliance.web.app import create_app
 from appliance.web.devices.port import DevicesPort, ListenerAddress
-from appliance.web.http.hardening import RequestLimits
+from appliance.web.http.hardening import RequestLimits, affordable_connections
 from appliance.web.http.server import serve
 from appliance.web.ingest.port import IngestPort
 from appliance.web.integrations.port import IntegrationsPort
@@ -81,7 +82,7 @@ async def open_dashboard(
         affected=watch.own.affected,
     )
     snapshot = _snapshot(base, storage, known, stream, broker, watch.process, watchdog)
-    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot, network), RequestLimits())
+    app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot, network), _limits())
     storage.changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
     web = base.config.web
     service, port = await tree.start(
@@ -168,3 +169,10 @@ def _ports(
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )
+
+
+def _limits() -> RequestLimits:
+    """Return the limits of requests, with no more connections than the process may open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # -1: without a limit
+    usual = RequestLimits()
+    return replace(usual, connections=affordable_connections(usual.connections, files))

@@ -205,3 +205,22 @@ async def test_the_delay_before_a_restart_does_not_grow_while_the_child_serves_i
         nursery.cancel_scope.cancel()
     gaps = [later - earlier for earlier, later in zip(program.starts, program.starts[1:], strict=False)]
     assert sum(gaps) < 8, gaps
+
+
+async def test_without_descriptors_of_our_own_nothing_is_said_of_the_child() -> None:
+    program, asked = Script(SERVES), 0
+
+    async def fail(child: Child) -> None:
+        nonlocal asked
+        del child
+        asked += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    program.answer = fail  # type: ignore[method-assign]
+    keeper = Keeper(program, SystemClock(), Patience(ask=0.01, slow=0.05, hang=0.1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, nothing)
+        with trio.fail_after(10):
+            await until(lambda: asked > 40, period=0.005)
+        assert (program.ends, keeper.silent) == ([], False)
+        nursery.cancel_scope.cancel()

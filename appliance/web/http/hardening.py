@@ -61,10 +61,24 @@ class RequestLimits:
     send_time: float = 10.0
     """For a peer to receive what is sent to it; then its connection is cut."""
     connections: int = 512
+    """As many as :func:`affordable_connections` says, where the process may not open so many files."""
     connections_per_address: int = 64
     """Not for loopback, where a reverse proxy connects on behalf of everybody."""
     drain_time: float = 1.5
     """For open requests after the drain has begun; then their connections are cut."""
+
+
+RESERVED_FILES = 56
+"""Files that the rest of the process may open: the pools, broker, children, deliveries. It has about 25 when idle."""
+FEWEST_CONNECTIONS = 8
+
+
+def affordable_connections(wanted: int, files: int) -> int:
+    """Return how many connections of ``wanted`` a process serves that may open so many ``files`` (RLIMIT_NOFILE).
+
+    Without a bound, connections that do nothing would take the files by which Postgres and the broker are reached.
+    """
+    return wanted if files < 0 else min(wanted, max(FEWEST_CONNECTIONS, files - RESERVED_FILES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from appliance.web.http.hardening import (
     ConnectionSlots,
     HostPolicy,
     RequestLimits,
+    affordable_connections,
     from_loopback,
     same_origin,
 )
@@ -284,6 +285,10 @@ def test_origins_that_are_ours(origin: str | None, host: str | None, same: bool)
 )
 def test_requests_from_this_machine(peer: str | None, forwarded: bool, local: bool) -> None:
     assert from_loopback(peer, forwarded) is local
+
+
+def test_connections_leave_files_for_postgres_and_the_broker() -> None:
+    assert [affordable_connections(512, files) for files in (-1, 20_000, 128, 64, 10)] == [512, 512, 72, 8, 8]
 
 
 def test_one_address_cannot_take_every_place() -> None:
