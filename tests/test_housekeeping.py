@@ -63,6 +63,29 @@ async def test_maintenance_windows_go_90_days_after_their_end_and_never_in_doubt
             assert [name for (name,) in await cursor.fetchall()] == left
 
 
+async def test_requests_to_renew_whose_keys_are_free_go_and_never_in_doubt(database: Database) -> None:
+    async with (
+        open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
+        await connect(database.conninfo()) as outside,
+    ):
+        await outside.execute("INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
+        await outside.execute(
+            "INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit,"
+            " term_start, term_end, status) VALUES (now(), 'acme', 's', 'MAIN', 1, now(), now() + interval '9 days',"
+            " 'ACTIVE')"
+        )
+        await outside.execute(
+            "INSERT INTO renewal_requests (tenant_id, subscription_id, key, hash, again, changed, answer, asked_at,"
+            " until) SELECT 'acme', 's', key, '', false, true, '{}', now() - interval '30 days', until FROM (VALUES"
+            " ('free', now() - interval '1 minute'), ('kept', now() + interval '1 day')) AS k (key, until)"
+        )
+        now = SystemClock().now()
+        for trusted, left in ((False, ["free", "kept"]), (True, ["kept"])):
+            await _first_round(partial(housekeeping.run, pool, DoubtfulClock(now, now, trusted=trusted)))
+            cursor = await outside.execute("SELECT key FROM renewal_requests ORDER BY key")
+            assert [key for (key,) in await cursor.fetchall()] == left
+
+
 async def _first_round(run: Callable[[], Awaitable[None]]) -> None:
     """Run chores until they rest for the first time."""
     record = Activity()
