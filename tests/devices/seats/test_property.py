@@ -7,6 +7,7 @@ An act may be refused in the ways it is documented to be; anything else, a deadl
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import trio
@@ -19,14 +20,21 @@ from appliance.devices.device import NewDevice
 from appliance.devices.registry.provisioning import ProvisioningRequest, provision_once
 from appliance.devices.seats import changes as seats
 from appliance.devices.seats.imports import import_many
-from appliance.errors import Conflict, NoCapacity, NotFound
+from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
+from appliance.renewals.plan import Request
+from appliance.renewals.policy import RenewalPolicy
+from appliance.renewals.renewal import renew
 from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support import soak
 from tests.support.postgres_server import Database
-from tests.support.tenants import BY, GRACE, INGEST, NOW, add_tenant, check_seats, registered, sell
+from tests.support.tenants import BY, GRACE, INGEST, NOW, add_tenant, check_seats, registered, rows, sell
 
-REFUSALS = (Conflict, NoCapacity, NotFound)
+REFUSALS = (Conflict, Invalid, NoCapacity, NotFound)
+POLICY = RenewalPolicy(GRACE, opens_days=30, plans={})
+ON_SUBSCRIPTION = (
+    "SELECT device_id FROM device_registry WHERE tenant_id = %s AND subscription_id = %s ORDER BY device_id DESC"
+)
 EXAMPLES = soak.times(10)
 BOUTS = 12
 
@@ -103,6 +111,18 @@ def limit(subscription: int, seats_sold: int) -> Act:
     return act
 
 
+def renewal(seats_sold: int) -> Act:
+    """A customer renews the MAIN, on fewer or more seats, and names the devices that have to stop for it."""
+
+    async def act(connection: Connection[Any], tenant: str, sold: Subscriptions) -> object:
+        active = await rows(connection, ON_SUBSCRIPTION, tenant, sold[0])
+        stopping = tuple(device for (device,) in active[seats_sold:])
+        request = Request(sold[0], 30, seats_sold, devices_to_deactivate=stopping, again=True)
+        return await renew(connection, tenant, request, BY, key=str(uuid4()), policy=POLICY, trusted=True)
+
+    return act
+
+
 acts = st.one_of(
     st.builds(create, devices, st.none() | which),
     st.builds(provision, st.lists(devices, min_size=1, max_size=4)),
@@ -110,6 +130,7 @@ acts = st.one_of(
     st.builds(change, st.sampled_from(["deactivate", "reactivate", "revoke", "delete"]), devices),
     st.builds(move, devices, which),
     st.builds(limit, which, st.integers(1, 4)),
+    st.builds(renewal, st.integers(1, 4)),
 )
 
 
