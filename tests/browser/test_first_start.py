@@ -112,7 +112,7 @@ def test_sign_out_and_in_and_an_invitation(
     page.goto(f"{url}/users/new?tenant=acme-farms")
     page.get_by_label("Admin").check()
     email = "kim@acme.example" if "without" in request.node.name else "alex@acme.example"
-    fill(page, button="Create invitation", **{"E-mail": email})
+    fill(page, button="Create invitation", **{"E-mail": email, "Your password": PASSWORD})
     link = page.locator("#link").inner_text()
     guest = browser.new_context()
     try:
