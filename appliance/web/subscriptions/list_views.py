@@ -157,6 +157,7 @@ def _add_history(routes: Blueprint, pages: SubscriptionPages) -> None:
             next=cursor.write(following),
             of_all=viewer().is_operator and tenant_id is None,
             of_one=False,
+            file=of_tenant("/customer/subscription/audit", viewer(), tenant_id, format="csv"),
             back=of_tenant(PATH, viewer(), tenant_id),
         )
 
@@ -192,6 +193,9 @@ def _add_detail(routes: Blueprint, pages: SubscriptionPages) -> None:
             scale=scale_at(reader.now, who.zone),
             edit=f"/tenants/{row.tenant_id}/subscriptions/{row.subscription_id}" if who.is_operator else None,
             devices=of_tenant("/devices", who, row.tenant_id, subscription=row.subscription_id),
+            file=of_tenant(
+                "/customer/subscription/terms", who, row.tenant_id, subscription_id=row.subscription_id, format="csv"
+            ),
             back=of_tenant(PATH, who, row.tenant_id),
             appliance_id=platform.instance,
             of_all=False,

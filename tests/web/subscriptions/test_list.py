@@ -170,3 +170,16 @@ async def test_the_list_is_alive(sold: Database, role: Role) -> None:
         assert ("Elsewhere" in parts["subscription-list"]) == (role is Role.OPERATOR)
         for odd in ("subscriptions/state=late", "subscriptions/cursor=x"):
             assert await served.app.live_pages.fragments(odd, watching) == [], odd
+
+
+async def test_terms_and_history_are_files_as_well(sold: Database) -> None:
+    async with over(sold) as served, client(served.url, signed_in(sold.conninfo())) as browser:
+        for page, head, number in (
+            ("/subscriptions/SUB-20260101-00001", "kind", 1),
+            ("/subscriptions/+history?tenant=acme", "event_type", 3),
+        ):
+            link = re.search(r'href="(/customer/subscription/[^"]+format=csv[^"]*)"', (await browser.get(page)).text)
+            assert link is not None, page
+            file = await browser.get(unescape(link[1]))
+            found = list(csv.DictReader(io.StringIO(file.text.removeprefix("\ufeff"))))
+            assert (len(found), head in found[0]) == (number, True), page
