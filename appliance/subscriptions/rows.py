@@ -1,8 +1,8 @@
 """Rows of ``subscriptions`` as values, and the lock that every change of seats takes on them.
 
 One order for everybody, or two changes could wait for each other: first all subscription rows of the tenant, in order
-of id, in a statement of its own; then device rows, in order of id. READ COMMITTED, so that the statement returns what
-the transactions it waited for have left behind.
+of id, in statements of their own; then device rows, in order of id. READ COMMITTED, so that the last of them returns
+what the transactions it waited for have left behind.
 """
 
 from collections.abc import Iterable
