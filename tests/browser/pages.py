@@ -147,6 +147,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/maintenance?state=planned", "maintenance-viewer", Role.VIEWER),
     PageOf("/maintenance/+new", "maintenance-new"),
     PageOf(f"/maintenance/{WINDOW}", "maintenance-window", rule="/maintenance/<window_id>"),
+    PageOf(f"/maintenance/{WINDOW}/delete", "maintenance-delete", rule="/maintenance/<window_id>/delete"),
     PageOf(f"/maintenance/{WINDOW}?", "maintenance-window-viewer", Role.VIEWER, rule="/maintenance/<window_id>"),
     # quarantine
     PageOf("/quarantine", "quarantine"),

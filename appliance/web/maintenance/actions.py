@@ -24,7 +24,7 @@ from appliance.db.require import require
 from appliance.devices import sites
 from appliance.errors import Outdated
 from appliance.local_time import DAY, zone_of
-from appliance.web.access.auth import RESPONDERS, viewer
+from appliance.web.access.auth import RESPONDERS, Viewer, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.page import cursor
 from appliance.web.platform import Platform
@@ -114,10 +114,16 @@ class MaintenanceActions:
 
         Raises Invalid for a cursor ``after`` that this never returned.
         """
+        return await self.page_of(viewer(), tenants_shown(), limit, after, states)
+
+    async def page_of(
+        self, seen_by: Viewer, tenant_id: str | None, limit: int, after: str | None, states: Iterable[WindowState]
+    ) -> WindowPage:
+        """Return the same for a given viewer, of a tenant or of all."""
         position = cursor.read(after, tuple[int, float, str, str])
         wanted = set(states) or set(WindowState)
-        async with self._access.reading() as connection:
-            known = await known_at(await store.of_tenant(connection, tenants_shown()), self._clock.settled())
+        async with self._access.reading(seen_by) as connection:
+            known = await known_at(await store.of_tenant(connection, tenant_id), self._clock.settled())
             counts = {state: sum(one.state is state for one in known) for state in WindowState}
             left = [
                 one

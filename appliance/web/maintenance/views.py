@@ -6,8 +6,8 @@ from http import HTTPStatus
 from quart import Blueprint, Response
 
 from appliance.alerts.maintenance.store import KEEP_ENDED
-from appliance.web.access.auth import ADMINS, READERS, RESPONDERS, allow, may_change, viewer
-from appliance.web.access.transactions import tenant_of
+from appliance.web.access.auth import ADMINS, READERS, RESPONDERS, Viewer, allow, may_change, viewer
+from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.maintenance import export, listing
 from appliance.web.maintenance.actions import MaintenanceActions, WindowPage, WindowState, may_end
 from appliance.web.maintenance.listing import WindowRow
@@ -16,10 +16,12 @@ from appliance.web.openapi.describe import query
 from appliance.web.page import csv
 from appliance.web.page.confirmation import name_fault
 from appliance.web.page.faults import Fault
+from appliance.web.page.live_address import live_name
 from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer, see_other
 
 PATH = "/maintenance"
+PAGE = "maintenance"
 PAGE_ROWS = 50
 DONE = {
     "created": "The maintenance window is added.",
@@ -55,7 +57,9 @@ def blueprint(renderer: PageRenderer, windows: MaintenanceActions) -> Blueprint:
         return await renderer.page(
             "maintenance/list.html",
             done=DONE,
-            rows=[(row, _links(row)) for row in listing.rows_of(page, now)],
+            live_page=live_name(PAGE, who, tenants_shown(), cursor=asked.cursor),
+            live=False,
+            rows=[(row, links_of(row, who)) for row in listing.rows_of(page, now)],
             counts=page.counts,
             states=list(WindowState),
             chosen=asked.state,
@@ -111,8 +115,9 @@ def done(what: str) -> Response:
     return see_other(of_tenant(PATH, viewer(), tenant_of(), done=what))
 
 
-def _links(row: WindowRow) -> RowLinks:
-    who, window = viewer(), row.known.window
+def links_of(row: WindowRow, who: Viewer) -> RowLinks:
+    """Return the addresses of a row for a viewer."""
+    window = row.known.window
     page = f"{PATH}/{window.window_id}"
     return RowLinks(
         of_tenant(page, who, window.tenant_id),
