@@ -41,6 +41,7 @@ CHANGING: Sequence[tuple[str, Sequence[str]]] = (
     ("tenant claim t off", ["tenant.claim"]),
     ("subscription add u --limit 3 --days 9", ["subscription.add"]),
     ("subscription set main --limit 8", ["subscription.change"]),
+    ("subscription renew main --days 30 --again --key order-4711", ["subscription.renew"]),
     ("device add t d --site hall", ["credential.create", "device.create"]),
     ("device approve t waits", ["device.approve"]),
     ("device rotate t d", ["credential.rotate"]),
