@@ -20,6 +20,9 @@ For each try of a batch the writer calls, of every observer in turn:
 4. Exactly one of ``Effect.committed()``, which makes what was prepared the observer's state, and
    ``Effect.given_back()``, after which the observer is as it was before ``prepare``.
 
+An observer that is :class:`Foreseeing` may work ahead while Postgres stores the readings, which usually are all new: so
+Postgres does not wait for it afterwards.
+
 A try fails: its effects are given back, and the next try prepares anew; so do the halves of a batch that is divided,
 and a batch whose readings are bisected. A COMMIT whose answer was lost is looked up: the effects are committed if the
 mark of the batch is found, given back if not.
@@ -34,7 +37,7 @@ Every batch that was committed without it is shown to it by ``missed``, so that 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import psycopg
 import structlog
@@ -42,7 +45,7 @@ import structlog
 from appliance.backoff import Backoff
 from appliance.clock import Clock
 from appliance.db.trio_psycopg import Connection
-from appliance.ingest.batch import MICROSECONDS, BatchOutcome
+from appliance.ingest.batch import MICROSECONDS, BatchOutcome, Reading
 
 LOCK_WAIT_MS = 500
 """Milliseconds that a statement of an observer waits for a lock. A person's transaction must not hold up readings."""
@@ -95,6 +98,19 @@ class Observer(Protocol):
 
     def missed(self, outcome: BatchOutcome) -> None:
         """Take note of a batch with messages that was committed without this observer."""
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol):
+    """An observer that works ahead."""
+
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        """Work out what ``prepare`` will need, if all ``readings`` become ``stored``: the same sequence, then.
+
+        Called while Postgres stores them, before ``load``. If something else becomes of the try, what was worked out
+        counts for nothing; an exception counts for nothing, too, and is raised again by ``prepare``.
+        """
         ...
 
 
@@ -214,6 +230,16 @@ class Observers:
                 raise ObserverError(name, error) from error
             if effect is not None:
                 effects.add(name, effect)
+
+    def foresee(self, omitted: frozenset[str], readings: Sequence[Reading]) -> None:
+        """Let those work ahead that can, but the ``omitted`` and the resting ones."""
+        monotonic = self._clock.monotonic()
+        for name, seat in self._seats.items():
+            if isinstance(seat.observer, Foreseeing) and name not in omitted and monotonic >= seat.resting_until:
+                try:
+                    seat.observer.foresee(readings)
+                except Exception as error:  # noqa: BLE001 - raised again in ``prepare``, whose failure is recorded
+                    log.debug("an observer cannot work ahead", observer=name, error=str(error))
 
     def suspects(self) -> frozenset[str]:
         """Return the names of those that the last batch was committed without."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -167,7 +168,8 @@ class Writer:
         async with self._pool.connection() as connection:
             await self._store.ensure_days(connection, batch.readings, batch.span())
             async with connection.transaction():
-                stored, duplicates, poison = await self._store.put(connection, batch.readings, plan.path)
+                foresee = partial(self._observers.foresee, omission.observers)
+                stored, duplicates, poison = await self._store.put(connection, batch.readings, plan.path, foresee)
                 outcome = BatchOutcome(batch, stored, duplicates, [*batch.refused, *poison])
                 if not omission.quarantine_rows:
                     attempt.kept = [*kept, *self._sampler.keep_once(poison, batch.received_at, sampled)]

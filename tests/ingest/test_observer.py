@@ -14,7 +14,7 @@ from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import ApplianceError
 from appliance.ingest import observer
-from appliance.ingest.batch import Accepted, Batch, BatchOutcome
+from appliance.ingest.batch import Accepted, Batch, BatchOutcome, Reading
 from appliance.ingest.observer import Effect, Observers
 from appliance.reading import Reason, Refusal
 from tests.support.commit_thief import Theft, commit_thief
@@ -338,3 +338,29 @@ async def test_a_reading_refused_by_postgres_and_an_observer_at_once(database: D
     assert (verdicts[0].reason, verdicts[1]) == (Reason.STORE_REFUSED, STORED)
     assert len(noter.shed_for) == 1
     assert look(database, "SELECT reason FROM quarantine_events") == [("STORE_REFUSED",)]
+
+
+class Foreseer(Noter):
+    """A noter that is told of readings while they are stored, and fails with those of one device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.foreseen: list[tuple[int, int]] = []
+        """Messages that were told, and batches that had been prepared by then."""
+
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        self.foreseen.append((len(readings), len(self.prepared)))
+        if readings[0].route.device_id == "broken":
+            raise RuntimeError("made to fail")
+
+
+async def test_an_observer_may_work_ahead_while_readings_are_stored(database: Database) -> None:
+    await furnish(database)
+    arrange(database, *TABLE)
+    ahead = Foreseer()
+    async with open_ingest(database, further_observers=[ahead, Noter("plain")]) as stack:
+        await stack.send(telemetry("d-1", b'{"t":1}'), telemetry("d-1", b'{"t":2}'), telemetry("d-1", b"{"))
+        assert ahead.foreseen == [(2, 0)]
+        assert await stack.send(telemetry("broken", b'{"t":1}')) == [STORED]
+        assert ahead.foreseen == [(2, 0), (1, 1)]
+    assert (notes(database), ahead.shed_for) == ([(1, 3), (2, 1)], [])

@@ -52,6 +52,11 @@ class Memories:
         """Return the number of windows that are not filled yet."""
         return len(self._queue)
 
+    @property
+    def filled(self) -> bool:
+        """Return whether something waits for :meth:`apply`."""
+        return bool(self._filled)
+
     def want(self, key: DeviceKey, watch: Watch) -> None:
         """Order what the rules of a device do not remember yet. Those of which no reading has passed wait for one."""
         for rule_key, passed in watch.filling.items():

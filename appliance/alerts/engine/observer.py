@@ -70,13 +70,26 @@ class RuleObserver:
         self._contested: set[DeviceKey] = set()
         self._tried: Changes | None = None
         """Of a try that was neither committed nor given back yet."""
+        self._foreseen: Sequence[Reading] | None = None
+        """The readings that this try has judged before it was known whether they are stored."""
 
     def due(self, now: int) -> bool:
         """Return whether a change of the rules waits to be applied, or counts or missed readings to be written."""
         return self._book.told or bool(self._missed) or (bool(self._triggers) and self._count_due(now))
 
+    def foresee(self, readings: Sequence[Reading]) -> None:
+        """Judge the readings, unless something must be taken in or read before."""
+        self._forget_try()
+        if self._outdated() or self._book.missing([reading.route.key for reading in readings]):
+            return
+        changes = self._tried = Changes()
+        judge(self._book.watches, readings, changes)
+        self._foreseen = readings
+
     async def load(self, connection: Connection[Any], outcome: BatchOutcome) -> None:
         """Take in what changed since the last batch, and read what is kept of devices that are not in memory."""
+        if self._foreseen is outcome.stored and not self._outdated():
+            return
         self._forget_try()
         self._book.apply()
         if not self._book.active:
@@ -105,9 +118,11 @@ class RuleObserver:
         """Judge the readings that were stored, those of batches that went by without the engine first."""
         if not self._book.active:
             return None
-        self._forget_try()
-        changes = self._tried = Changes()
-        judge(self._book.watches, [*self._missed, *outcome.stored], changes)
+        changes = self._tried
+        if changes is None or self._foreseen is not outcome.stored:
+            self._forget_try()
+            changes = self._tried = Changes()
+            judge(self._book.watches, [*self._missed, *outcome.stored], changes)
         _note_hops(changes, outcome.batch)
         for planned, error in changes.failed:
             self._metrics.rule_errors.inc()
@@ -144,7 +159,7 @@ class RuleObserver:
     ) -> None:
         """Make what one try found true; ``held`` are counts that were not written, since somebody held the alert."""
         self._shed = 0
-        self._tried = None
+        self._tried = self._foreseen = None
         del self._missed[:missed]
         for key, draft in changes.drafts.items():
             watch = draft.watch
@@ -182,6 +197,13 @@ class RuleObserver:
         if self._tried is not None:
             self._tried.give_back()
             self._tried = None
+        self._foreseen = None
+
+    def _outdated(self) -> bool:
+        """Return whether something must be taken in, or read, before readings are judged."""
+        book = self._book
+        waiting = book.told or self._memories.filled or self._missed or self._contested
+        return bool(waiting) or not book.active or self._shared()
 
     def _count_due(self, now: int) -> bool:
         """Return whether it is time to write counts; a clock that was set back makes it time, too."""

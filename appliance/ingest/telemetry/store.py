@@ -8,7 +8,7 @@ and those that Postgres refuses. There are three ways, from fast to careful:
 * ``BISECTED`` does so in halves under savepoints, down to the rows that Postgres refuses.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -69,13 +69,20 @@ class TelemetryStore:
             self._days.update(range(first_missing, last_missing + 1))
 
     async def put(
-        self, connection: Connection[Any], readings: Sequence[Reading], way: StorePath
+        self,
+        connection: Connection[Any],
+        readings: Sequence[Reading],
+        way: StorePath,
+        meanwhile: Callable[[Sequence[Reading]], None] = lambda _: None,
     ) -> tuple[Sequence[Reading], Sequence[Reading], Sequence[RefusedSubmission]]:
-        """Put readings into telemetry; return those stored, those there already and those that Postgres refused."""
+        """Put readings into telemetry; return those stored, those there already and those that Postgres refused.
+
+        ``meanwhile`` is called with ``readings`` while Postgres works, if all of them are stored or none.
+        """
         if not readings:
             return (), (), ()
         if way is StorePath.DIRECT:
-            await self._copy(connection, "copy_telemetry", readings)
+            await self._copy(connection, "copy_telemetry", readings, meanwhile)
             return readings, (), ()
         await connection.execute(self._queries["create_staging"])
         if way is StorePath.STAGED:
@@ -87,10 +94,17 @@ class TelemetryStore:
         await self._bisect(connection, readings, found, doubled, poison)
         return found, doubled, poison
 
-    async def _copy(self, connection: Connection[Any], statement: str, readings: Iterable[Reading]) -> None:
+    async def _copy(
+        self,
+        connection: Connection[Any],
+        statement: str,
+        readings: Sequence[Reading],
+        meanwhile: Callable[[Sequence[Reading]], None] = lambda _: None,
+    ) -> None:
         data = b"".join([HEADER, *[reading.row for reading in readings], TRAILER])
         async with connection.cursor() as cursor, cursor.copy(self._queries[statement]) as copy:
             await copy.write(data)
+            meanwhile(readings)
 
     async def _stage(
         self, connection: Connection[Any], readings: Sequence[Reading]

@@ -2,12 +2,16 @@
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import psycopg
 import pytest
 import trio
 
+from appliance.alerts.engine import observer as observer_module
+from appliance.alerts.engine.judge import judge
 from appliance.alerts.engine.observer import RuleObserver
 from appliance.db.roles import INGEST
 from tests.alerts.engine.test_observer import WARM, reading
@@ -154,3 +158,34 @@ async def test_the_same_alert_in_two_appliances_at_once_is_one_row_and_counted_t
                 holding.rollback()
         # A reading that is not newer than what the other one has judged counts for nothing.
         await until(lambda: alerts(database, "status, trigger_count, details -> 'value'") in ([FIRST], [SECOND]))
+
+
+async def test_readings_are_judged_while_they_are_stored_and_anew_if_something_changed_meanwhile(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await furnish(database)
+    add_rule(database, {**WARM, "for_count": 2})
+    at, order, load, meanwhile = time.time() - 50, list[str](), RuleObserver.load, list[Callable[[], None]]()
+
+    def noted_judge(*arguments: Any) -> None:
+        order.append("judge")
+        judge(*arguments)
+        while meanwhile:
+            meanwhile.pop()()
+
+    async def noted_load(self: RuleObserver, *arguments: Any) -> None:
+        order.append("load")
+        await load(self, *arguments)
+
+    monkeypatch.setattr(observer_module, "judge", noted_judge)
+    monkeypatch.setattr(RuleObserver, "load", noted_load)
+    async with open_engine(database) as engine:
+        await engine.stack.send(reading(1, at))
+        order.clear()
+        await engine.stack.send(reading(9, at + 1))
+        assert order == ["judge", "load"]
+        meanwhile.append(engine.book.devices_missed)
+        await engine.stack.send(reading(9, at + 2))
+        assert order == ["judge", "load", "judge", "load", "judge"]
+    assert started(database) == [("d-1", round(at + 2, 3))]
+    assert alerts(database, "status, trigger_count") == [("OPEN", 1)]
