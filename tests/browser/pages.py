@@ -124,6 +124,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/routes/+new", "route-new"),
     PageOf(ONE_ROUTE, "route", rule="/routes/<route_id>"),
     PageOf(f"{ONE_ROUTE}?", "route-viewer", Role.VIEWER, rule="/routes/<route_id>"),
+    PageOf("/routes/+new?", "choose-tenant", OPERATOR),
     PageOf(f"{ONE_ROUTE}/delete", "route-delete", rule="/routes/<route_id>/delete"),
     # integrations
     PageOf("/integrations", "integrations"),
