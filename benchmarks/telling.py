@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -19,20 +20,25 @@ import psycopg
 
 ARRIVAL_SECONDS = 30.0
 """For what is still on its way at the end."""
+TOGETHER = 5
+"""Events in one transaction: a batch of messages writes all of its alerts in one statement."""
 OPEN = """
 WITH opened AS (
   INSERT INTO fleet_alert (tenant_id, device_id, alert_type, fingerprint, status, severity, summary, details,
     created_at, started_at, last_triggered_at, trigger_count, due_at, past)
-  VALUES (%(tenant)s, %(device)s, 'THRESHOLD', %(device)s, 'OPEN', 'high', 'temperature above 8',
-    '{"metric": "temperature", "value": 9.5, "threshold": 8}', now(), now(), now(), 1, now(), false)
-  RETURNING tenant_id, id)
-INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT tenant_id, id, now(), 'opened' FROM opened
-RETURNING alert_id
+  SELECT %(tenant)s, device, 'THRESHOLD', device, 'OPEN', 'high', 'temperature above 8',
+    '{"metric": "temperature", "value": 9.5, "threshold": 8}', now(), now(), now(), 1, now(), false
+  FROM unnest(%(devices)s::text[]) AS device
+  RETURNING tenant_id, id, device_id
+), told AS (
+  INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT tenant_id, id, now(), 'opened' FROM opened
+)
+SELECT id, device_id FROM opened
 """
 CLOSE = """
 WITH closed AS (
   UPDATE fleet_alert SET status = 'CLOSED', closed_at = now(), close_reason = 'cleared'
-  WHERE (tenant_id, id) = (%(tenant)s, %(alert)s) RETURNING tenant_id, id)
+  WHERE tenant_id = %(tenant)s AND id = ANY (%(alerts)s::bigint[]) RETURNING tenant_id, id)
 INSERT INTO alert_events (tenant_id, alert_id, at, kind) SELECT tenant_id, id, now(), 'closed' FROM closed
 """
 
@@ -116,30 +122,34 @@ class Telling:
         self.arrived.setdefault(key, at)
 
     def write(self) -> None:
-        """Open alerts, and close each after a while, in turn; at the end, close those that are open."""
-        plan, standing = self._plan, deque[tuple[int, int]]()
-        most, opened, began = round(plan.rate / 2 * plan.open_seconds), 0, time.monotonic()
+        """Open alerts and close each after a while, a few in one transaction; at the end, close those that are open."""
+        plan, standing = self._plan, deque[list[tuple[int, int]]]()
+        most, opened, began = plan.open_seconds * plan.rate / (2 * TOGETHER), 0, time.monotonic()
         with psycopg.connect(plan.conninfo, autocommit=True, prepare_threshold=0) as connection:
             while not self.ended.is_set() or standing:
                 if len(standing) > most or self.ended.is_set():
-                    alert, receiver = standing.popleft()
-                    connection.execute(CLOSE, {"tenant": plan.tenant, "alert": alert})
-                    self._noted(alert, "closed", receiver)
+                    alerts = standing.popleft()
+                    ids = [alert for alert, _ in alerts]
+                    connection.execute(CLOSE, {"tenant": plan.tenant, "alerts": ids})
+                    self._note_committed(alerts, "closed")
                 else:
-                    receiver = opened % len(plan.kinds)
-                    named = {"tenant": plan.tenant, "device": f"{prefix(receiver)}{time.time_ns()}"}
-                    row = connection.execute(OPEN, named).fetchone()
-                    assert row is not None
-                    self._noted(row[0], "opened", receiver)
-                    standing.append((row[0], receiver))
-                    opened += 1
+                    numbers = range(opened, opened + TOGETHER)
+                    receivers = {
+                        f"{prefix(one % len(plan.kinds))}{one}-{began}": one % len(plan.kinds) for one in numbers
+                    }
+                    rows = connection.execute(OPEN, {"tenant": plan.tenant, "devices": list(receivers)}).fetchall()
+                    standing.append([(alert, receivers[device]) for alert, device in rows])
+                    self._note_committed(standing[-1], "opened")
+                    opened += TOGETHER
                 time.sleep(max(0.0, began + self.events / plan.rate - time.monotonic()))
                 self.seconds = time.monotonic() - began
 
-    def _noted(self, alert: int, event: str, receiver: int) -> None:
-        self.events += 1
-        if self._plan.kinds[receiver] is Kind.HEALTHY:
-            self.committed[alert, event] = time.time()
+    def _note_committed(self, alerts: Sequence[tuple[int, int]], event: str) -> None:
+        at = time.time()
+        self.events += len(alerts)
+        for alert, receiver in alerts:
+            if self._plan.kinds[receiver] is Kind.HEALTHY:
+                self.committed[alert, event] = at
 
     def report(self, cpu: float) -> Report:
         """Return what has come of it."""
