@@ -40,14 +40,17 @@ LEFT JOIN integration_health AS h ON (h.tenant_id, h.integration_id) = (i.tenant
 WHERE i.tenant_id = %(tenant)s AND i.integration_id = %(integration)s
 
 -- name: terms_of_routes
--- How routes deliver, and what each has told in this minute.
-SELECT r.route_id, r.enabled, r.remind_minutes > 0, r.delay_seconds, r.throttle_seconds, r.burst, r.quiet_from, r.quiet_until, r.quiet_zone,
+-- How the routes of jobs deliver, and what each has told in this minute.
+SELECT r.route_id, r.enabled, r.remind_minutes > 0, r.delay_seconds, r.throttle_seconds, r.burst, r.quiet_from,
+  r.quiet_until, r.quiet_zone,
   r.quiet_spares_critical,
   CASE WHEN r.burst > 0 THEN (SELECT count(*) FROM delivery_jobs AS t
     WHERE (t.tenant_id, t.route_id) = (r.tenant_id, r.route_id) AND t.merged_into IS NULL AND t.told_at >= %(minute)s)
   ELSE 0 END
-FROM integration_routes AS r
-WHERE r.tenant_id = %(tenant)s AND r.route_id = ANY (%(routes)s::uuid[])
+FROM (SELECT DISTINCT j.route_id FROM delivery_jobs AS j WHERE j.job_id = ANY (%(ids)s::bigint[]) OFFSET 0) AS asked
+CROSS JOIN LATERAL (
+  SELECT x.* FROM integration_routes AS x WHERE (x.tenant_id, x.route_id) = (%(tenant)s, asked.route_id) OFFSET 0
+) AS r
 
 -- name: mark_waited
 -- While the breaker is open: what is due finds no way out.
@@ -226,7 +229,8 @@ UPDATE delivery_jobs AS w SET reason = NULL, next_run_at = %(now)s
 FROM (
   SELECT x.job_id
   FROM (
-    (SELECT j.tenant_id, j.alert_id, j.route_id FROM delivery_jobs AS j WHERE j.job_id = ANY (%(ids)s::bigint[]) OFFSET 0)
+    (SELECT j.tenant_id, j.alert_id, j.route_id FROM delivery_jobs AS j
+      WHERE j.job_id = ANY (%(ids)s::bigint[]) AND j.finished_at IS NOT NULL OFFSET 0)
     UNION
     (SELECT j.tenant_id, j.alert_id, j.route_id FROM delivery_jobs AS j WHERE j.merged_into = ANY (%(ids)s::bigint[]) OFFSET 0)
   ) AS e

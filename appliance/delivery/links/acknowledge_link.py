@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg import AsyncCursor
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
@@ -83,8 +84,21 @@ class AcknowledgeLinks:
         self, connection: Connection[Any], tenant_id: str, alert_id: int, integration_id: UUID, now: datetime
     ) -> str | None:
         """Return the secret part of the address for a notice of an alert; None where alert or integration is gone."""
+        asked = await self.ask(connection, tenant_id, alert_id, integration_id)
+        return await self.answered(asked, tenant_id, alert_id, integration_id, now)
+
+    async def ask(
+        self, connection: Connection[Any], tenant_id: str, alert_id: int, integration_id: UUID
+    ) -> AsyncCursor[Any]:
+        """Ask for what a link says; in a pipeline the answer comes with others."""
         parameters = {"tenant": tenant_id, "alert": alert_id, "integration": integration_id}
-        row = await (await connection.execute(STATEMENTS["select_link_facts"], parameters)).fetchone()
+        return await connection.execute(STATEMENTS["select_link_facts"], parameters)
+
+    async def answered(
+        self, asked: AsyncCursor[Any], tenant_id: str, alert_id: int, integration_id: UUID, now: datetime
+    ) -> str | None:
+        """Return what ``make`` does, from an answer."""
+        row = await asked.fetchone()
         if row is None:
             return None
         version, newest_event = row

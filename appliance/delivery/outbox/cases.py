@@ -112,23 +112,16 @@ class CaseReader:
             ]
         if not picked:
             return []
-        cursor = await self._connection.execute(
-            STATEMENTS["select_cases"], parameters | {"ids": picked, "summary": wanted.summary is not None}
-        )
-        rows = {row[0]: row for row in await cursor.fetchall()}
-        await self._read_terms(wanted.tenant_id, {row[2] for row in rows.values()} - self._terms.keys())
+        parameters |= {"ids": picked, "summary": wanted.summary is not None}
+        parameters["minute"] = moment(self._at.now // MINUTE * MINUTE)
+        async with self._connection.pipeline():
+            cases = await self._connection.execute(STATEMENTS["select_cases"], parameters)
+            terms = await self._connection.execute(STATEMENTS["terms_of_routes"], parameters)
+        for row in await terms.fetchall():
+            self._terms.setdefault(row[0], self._terms_of(row))
+        rows = {row[0]: row for row in await cases.fetchall()}
         jobs = [self._due(wanted.tenant_id, rows[job_id]) for job_id in picked if job_id in rows]
         return worst_first(jobs) if wanted.worst_first else jobs
-
-    async def _read_terms(self, tenant_id: str, routes: Collection[UUID]) -> None:
-        if not routes:
-            return
-        minute = moment(self._at.now // MINUTE * MINUTE)
-        parameters = {"tenant": tenant_id, "routes": list(routes), "minute": minute}
-        cursor = await self._connection.execute(STATEMENTS["terms_of_routes"], parameters)
-        found = {row[0]: row for row in await cursor.fetchall()}
-        for route_id in routes:
-            self._terms[route_id] = self._terms_of(found.get(route_id))
 
     def _terms_of(self, row: Sequence[Any] | None) -> tuple[RouteTerms, int]:
         if row is None:  # deleted
@@ -141,7 +134,7 @@ class CaseReader:
         job_id, alert_id, route_id, event, occurrence, message_id, reason, receipt, created, tries, attempts = row[:11]
         waited, carrier, status, superseded, severity, past, due_at, inhibited, cause_open, silenced = row[11:21]
         fingerprint, site_id, device_id, tags, matches, told, in_summary, last_told, blocked, opening_id = row[21:]
-        terms, told_in_minute = self._terms[route_id]
+        terms, told_in_minute = self._terms.get(route_id) or self._terms_of(None)
         case = Case(
             event=JobEvent(event),
             reason=None if reason is None else Reason(reason),

@@ -321,12 +321,20 @@ class Claims:
             parameters = {"tenant": key[0], "ids": ids_of(jobs), "most": LISTED_ALERTS}
             cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
             merged = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+        asked = {
+            job.job_id: await self._links.ask(connection, key[0], job.alert_id, key[1])
+            for job in jobs
+            if _has_link(job)
+        }
         wanted = {job.alert_id for job in jobs} | {alert for alerts, _ in merged.values() for alert in alerts}
         facts = await read_facts(connection, key[0], wanted)
         leases = []
         for job in jobs:
             alerts, count = merged.get(job.job_id, ([], 0))
             told = [facts[alert] for alert in alerts if alert in facts]
+            link, token = asked.get(job.job_id), None
+            if link is not None:
+                token = await self._links.answered(link, key[0], job.alert_id, key[1], moment(at.now))
             leases.append(
                 Lease(
                     job.job_id,
@@ -340,15 +348,15 @@ class Claims:
                     facts[job.alert_id],
                     told,
                     count,
-                    await self._token(connection, key, job, at),
+                    token,
                 )
             )
         return leases
 
-    async def _token(self, connection: Connection[Any], key: IntegrationKey, job: DueJob, at: Moment) -> str | None:
-        if job.event not in (JobEvent.OPEN, JobEvent.REMINDER) or job.case.status != "OPEN":
-            return None
-        return await self._links.make(connection, key[0], job.alert_id, key[1], moment(at.now))
+
+def _has_link(job: DueJob) -> bool:
+    """Return whether a notice has a link that acknowledges its alert."""
+    return job.event in (JobEvent.OPEN, JobEvent.REMINDER) and job.case.status == "OPEN"
 
 
 def _parameters(key: IntegrationKey, at: Moment) -> dict[str, Any]:

@@ -92,7 +92,11 @@ class Settling:
                     STATEMENTS["insert_attempt"], _attempt_parameters(integration, lease, outcome, moment(tried_at))
                 )
                 job = await connection.execute(STATEMENTS["settle_job"], parameters)
-            async with connection.pipeline():
+                if not lease.merged_count:
+                    # of a job that another process has taken meanwhile, nothing follows that would not anyway
+                    await self._finish(connection, lease, settled, parameters)
+                    await self._note_health(connection, integration, outcome, now)
+            if lease.merged_count:
                 if job.rowcount:
                     await self._finish(connection, lease, settled, parameters)
                 await self._note_health(connection, integration, outcome, now)
@@ -128,7 +132,7 @@ class Settling:
         """Write what follows from the end of a job, if it has ended."""
         if settled.status is JobStatus.PENDING:
             return
-        if lease.merged_count or lease.merged:
+        if lease.merged_count:
             await connection.execute(STATEMENTS["settle_members"], parameters)
         parameters = parameters | {"ids": [lease.job_id]}
         if lease.event in (JobEvent.OPEN, JobEvent.REMINDER):
