@@ -161,6 +161,7 @@ class Couriers:
                 while (
                     self.dispatcher.looks < looks
                     or not self.dispatcher.up_to_date
+                    or self.dispatcher.at_work
                     or connection.execute(statement, [now]).fetchone() != (0,)
                 ):
                     self.dispatcher.wake()

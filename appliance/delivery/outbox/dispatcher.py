@@ -100,6 +100,11 @@ class Dispatcher:
         return not (self._alerts or self._routes or self._waking)
 
     @property
+    def at_work(self) -> int:
+        """The number of integrations whose jobs are being decided on or sent."""
+        return len(self._couriers)
+
+    @property
     def under_way(self) -> int:
         """The number of sends under way."""
         return len(self._equipment.busy)
