@@ -14,6 +14,7 @@ from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.errors import Conflict
 from appliance.renewals import renewal
+from appliance.renewals.answer import ALREADY_ACTIVE
 from appliance.renewals.candidates import MOST_CANDIDATES, Candidate, candidates
 from appliance.renewals.plan import TERM_DAYS, NotOpen, Plan, Refusal, Request
 from appliance.renewals.renewal import DevicesNeeded, Renewed
@@ -78,7 +79,7 @@ def renew(
         return await _renew(administration, request, tenant, key)
 
     async def look(administration: Administration) -> dict[str, Any]:
-        return await _preview(administration, request, tenant)
+        return await _preview(administration, request, tenant, key)
 
     try:
         if dry_run:
@@ -112,13 +113,23 @@ async def _renew(
     return CommandOutcome(renewed, zone, change.sync_status if change.concerns_broker else None)
 
 
-async def _preview(administration: Administration, request: Request, tenant: str | None) -> dict[str, Any]:
+async def _preview(
+    administration: Administration, request: Request, tenant: str | None, key: str | None
+) -> dict[str, Any]:
     """Return what would happen. Raises what the renewal would."""
-    connection, policy = administration.connection, administration.renewals
+    connection, policy, now = administration.connection, administration.renewals, administration.context.now
     owner = tenant or await store.tenant_of(connection, request.subscription_id)
+    outcome = (await renewal.preview(connection, owner, request, now, policy=policy)).outcome
+    kept = await renewal.repeated(connection, owner, request, key=key, now=now)
+    if kept is not None:
+        return {
+            "subscription_id": request.subscription_id,
+            "would_change": False,
+            "term_end": plain(kept.answer.new_term_end),
+            "note": ALREADY_ACTIVE,
+        }
     if not administration.clock.trusted:
         raise Conflict(renewal.IN_DOUBT)
-    outcome = (await renewal.preview(connection, owner, request, administration.context.now, policy=policy)).outcome
     if isinstance(outcome, Refusal):
         if outcome.needed is None:
             raise outcome.error()

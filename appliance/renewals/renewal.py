@@ -135,6 +135,20 @@ async def preview(
     return Preview(refusal or outcome, None if refusal else version(outcome, request))
 
 
+async def repeated(
+    connection: Connection[Any], tenant_id: str, request: Request, *, key: str | None, now: datetime
+) -> requests.Kept | None:
+    """Return the renewal that the request would repeat, by its key or within a day; None if it would be a new one.
+
+    Raises Invalid and KeyReused, as :func:`renew` does.
+    """
+    _check(request, key)
+    kept = None if key is None else await requests.find(connection, tenant_id, key, request, now=now)
+    if kept is None and not request.again:
+        kept = await requests.find_equal(connection, tenant_id, request, now=now)
+    return kept
+
+
 def _check(request: Request, key: str | None) -> None:
     """Raise Invalid for what is wrong with the request itself."""
     fault = request_refused(request)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from appliance.__main__ import first_error
 from appliance.cli import cli
-from appliance.errors import Conflict
+from appliance.errors import Conflict, KeyReused
 from appliance.service_clock import machine, record
 from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
 from tests.support.postgres_server import Database
@@ -51,6 +51,35 @@ def test_what_ended_in_the_time_of_a_doubt_is_not_listed_as_ended(database: Data
     doubt(tmp_path, ahead=40 * DAY, since=20 * DAY)
     listed = json.loads(invoke(tmp_path, database, "list", "--json").stdout)
     assert [row["status"] for row in listed] == ["ACTIVE"]
+
+
+def test_a_look_before_a_repetition_says_that_it_changes_nothing(database: Database, tmp_path: Path) -> None:
+    subscription = sold(database)
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute("UPDATE subscriptions SET term_end = now() - interval '1 day'")
+    renew = ("renew", subscription, "--days", "30", "--json")
+    again = (*renew, "--again", "--key", "once more")
+    for command in (renew, again):
+        assert looked(tmp_path, database, *command)["would_change"] is True
+        done = invoke(tmp_path, database, *command).stdout
+        made = json.loads(done[done.index("{\n") :])  # the log comes before it
+        assert made["changed"] is True
+        told = looked(tmp_path, database, *command)
+        assert told == {
+            "subscription_id": subscription,
+            "would_change": False,
+            "term_end": made["new_term_end"],
+            "note": "Already active",
+        }
+    used = invoke(tmp_path, database, "renew", subscription, "--days", "90", "--key", "once more", "--dry-run")
+    assert used.exception is not None
+    assert isinstance(first_error(used.exception), KeyReused)
+
+
+def looked(folder: Path, database: Database, *arguments: str) -> dict[str, object]:
+    """What the command would do."""
+    found: dict[str, object] = json.loads(invoke(folder, database, *arguments, "--dry-run").stdout)
+    return found
 
 
 def sold(database: Database) -> str:
