@@ -155,7 +155,8 @@ def devices_refused(plan: Plan, named: Sequence[str], active: Collection[str]) -
         some = ", ".join(map(_shown, wrong[:MAX_NAMED])) + (", ..." if len(wrong) > MAX_NAMED else "")
         return Refusal(f"Name exactly {needed}: {why}. Not among its active devices: {some}.", field, plan.excess)
     if len(named) != plan.excess:
-        return Refusal(f"Name exactly {needed}: {why}, and {len(named):,} were named.", field, plan.excess)
+        told = f"{len(named):,} {'was' if len(named) == 1 else 'were'} named"
+        return Refusal(f"Name exactly {needed}: {why}, and {told}.", field, plan.excess)
     return None
 
 
@@ -167,7 +168,8 @@ def version(plan: Plan, request: Request) -> str:
     """Return what a person has seen in a preview: another version shows the new preview instead of acting."""
     family = [(row.subscription_id, version_of(row), row.term_start) for row in (plan.before, *_befores(plan))]
     in_use = plan.before.active_device_count if plan.excess else None
-    seen = (family, plan.before.subscription_type, request.digest.hex(), request.again, plan.excess, in_use)
+    days = (plan.last_day_before, plan.last_day_after)  # a term that has ended begins anew each day
+    seen = (family, plan.before.subscription_type, request.digest.hex(), request.again, plan.excess, in_use, days)
     return hashlib.sha256(_encode(seen)).hexdigest()[:16]
 
 

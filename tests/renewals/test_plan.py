@@ -261,3 +261,16 @@ def test_a_preview_is_stale_when_what_it_showed_has_changed() -> None:
     before = version(renewed(MAIN, more_seats), more_seats)
     busier = replace(MAIN, active_device_count=5)
     assert version(renewed(busier, more_seats), more_seats) == before, "a device that came in between changes nothing"
+
+
+def test_a_preview_of_a_term_that_has_ended_holds_for_the_day_it_was_made_on() -> None:
+    lapsed, request = replace(MAIN, term_end=NOW - DAY), Request("SUB-1", 30)
+    shown, later, next_day = (
+        plan([lapsed], lapsed, request, now, ZoneInfo("UTC"), policy=POLICY)
+        for now in (NOW, NOW + timedelta(hours=11), NOW + timedelta(hours=13))
+    )
+    assert isinstance(shown, Plan)
+    assert isinstance(later, Plan)
+    assert isinstance(next_day, Plan)
+    assert version(later, request) == version(shown, request)
+    assert version(next_day, request) != version(shown, request), "its last day is another than the one that was shown"
