@@ -206,7 +206,7 @@ def test_without_plans_there_is_no_cap() -> None:
     ("named", "active", "words"),
     [
         ((), (), "0 were named"),
-        (("a",), ("a",), "1 were named"),
+        (("a",), ("a",), "1 was named"),
         (("a", "b", "c"), ("a", "b", "c"), "3 were named"),
         (("a", "a"), ("a",), "named twice"),
         (("a", "theirs"), ("a",), "'theirs'"),
