@@ -87,6 +87,8 @@ class RenewalForm:
             return "Tick “Renew early”, or change the seats, to continue." if self.opens_on else ""
         if self.repeated and not self.draft.again:
             return "Tick “Renew once more” to continue."
+        if not self.needed:
+            return ""  # devices that were chosen before more seats were asked for stay out of it
         missing = self.needed - len(self.draft.chosen)
         if missing > 0:
             more = "more " if self.draft.chosen else ""
