@@ -32,6 +32,7 @@ REAL_FILES = {
     "delivery/outgoing/test_smtp.py",
     "delivery/senders/test_email.py",
     "delivery/senders/test_mqtt.py",
+    "web/http/test_body.py",
     "web/http/test_files.py",
     "web/http/test_hardening.py",
     "web/http/test_probes.py",

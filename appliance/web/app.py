@@ -15,6 +15,7 @@ from appliance.web.audit.install import install as audit
 from appliance.web.deliveries.install import install as deliveries
 from appliance.web.devices.install import install as devices
 from appliance.web.http import files, hardening, probes
+from appliance.web.http.body import request_class
 from appliance.web.http.files import StaticFiles
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.ingest.install import install as ingest
@@ -87,7 +88,8 @@ class Dashboard(QuartTrio):
         self.nav_counts = NavCountReader(platform.access, platform.clock, platform.maintenance, platform.grace)
         self.config["MAX_CONTENT_LENGTH"] = limits.body
         self.config["MAX_FORM_MEMORY_SIZE"] = limits.body  # of one field: a previewed file comes again as text
-        self.config["BODY_TIMEOUT"] = limits.body_time
+        self.config["BODY_TIMEOUT"] = None  # the body's own deadline is its rate
+        self.request_class = request_class(limits)
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
 
     async def remember(self) -> None:

@@ -56,8 +56,10 @@ class RequestLimits:
     body: int = 1024 * 1024
     head_time: float = 5.0
     """For a whole request head, and between two requests of one connection."""
-    body_time: float = 20.0
-    """For a whole request body; then 408."""
+    body_grace: float = 10.0
+    """For the start of a request body, counted from its first read; then it must have come at ``body_rate``, or 408."""
+    body_rate: int = 8 * 1024
+    """Bytes a second: the slowest line on which the largest body is still taken, in 138 seconds."""
     send_time: float = 10.0
     """For a peer to receive what is sent to it; then its connection is cut."""
     connections: int = 512

@@ -64,7 +64,8 @@ STATUSES: Mapping[Reason, HTTPStatus] = {
 """The status of the answer to a single refused message; a test checks that no reason is missing."""
 
 COMMIT_DEADLINE = 8.0
-"""Seconds that a client waits for a commit; then it gets 503, and accepted messages are committed when possible."""
+"""Seconds that a client waits to be recognised, and again for a commit; then it gets 503, and accepted messages are
+committed when possible. The body between the two has a deadline of its own (``RequestLimits``)."""
 RETRY_AFTER = "5"
 
 
@@ -119,9 +120,7 @@ def blueprint(platform: Platform, port: IngestPort) -> Blueprint:
         """Accept messages of one device."""
         if platform.health().postgres is not None:
             return _away()
-        with trio.move_on_after(COMMIT_DEADLINE):
-            return await _take(platform, port.source, tenant_id, device_id, kind)
-        return _away()
+        return await _take(platform, port.source, tenant_id, device_id, kind)
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
     @allow(OPEN)
@@ -163,8 +162,12 @@ async def _claim(platform: Platform, port: IngestPort, tenant_id: str, device_id
 
 
 async def _take(platform: Platform, source: MessageSource, tenant_id: str, device_id: str, kind: str) -> Response:
-    if source.token_demanded and not await _authentic(platform, source, tenant_id, device_id):
-        return _unauthorised()
+    if source.token_demanded:
+        authentic = None
+        with trio.move_on_after(COMMIT_DEADLINE):
+            authentic = await _authentic(platform, source, tenant_id, device_id)
+        if not authentic:
+            return _away() if authentic is None else _unauthorised()
     form = _form()
     if form is None:
         return problem(
@@ -181,7 +184,11 @@ async def _take(platform: Platform, source: MessageSource, tenant_id: str, devic
         detail = f"{len(body.payloads)} messages; a body has at most {MAX_MESSAGES}"
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "TOO_MANY_MESSAGES", detail)
     topic, hop_count = f"tenant/{tenant_id}/device/{device_id}/{kind}", request.headers.get(HOP_COUNT)
-    verdicts = await source.take(topic, body.payloads, hop_count)
+    verdicts = None
+    with trio.move_on_after(COMMIT_DEADLINE):
+        verdicts = await source.take(topic, body.payloads, hop_count)
+    if verdicts is None:
+        return _away()
     limited = [
         payload
         for payload, verdict in zip(body.payloads, verdicts, strict=True)

@@ -327,7 +327,7 @@ async def test_a_head_that_comes_byte_by_byte_is_closed() -> None:
 
 
 async def test_a_body_that_stalls_is_answered_408() -> None:
-    async with without_database(limits=RequestLimits(body_time=0.2)) as served:
+    async with without_database(limits=RequestLimits(body_grace=0.2)) as served:
 
         @served.app.post("/echo")
         @allow(OPEN)
