@@ -6,6 +6,7 @@
   const GO_WITHIN = 1500; // ms between g and the second key
   const BUSY_AFTER = 300; // ms until a slow button is marked as busy
   const COPIED_FOR = 2000; // ms
+  const copying = new WeakMap(); // the timer of each button that says what it did
 
   // The address contains the message about the last action; a reload must not show it again.
   function forgetWhatWasDone() {
@@ -164,18 +165,42 @@
   async function copyFrom(button) {
     const source = document.getElementById(button.dataset.copy);
     const label = (button.dataset.label ??= button.getAttribute("aria-label"));
+    const copied = await toClipboard(source);
+    const said = copied ? "Copied" : "Press Ctrl+C";
+    button.setAttribute("aria-label", said);
+    button.dataset.said = said;
+    button.classList.toggle("done", copied);
+    clearTimeout(copying.get(button));
+    copying.set(
+      button,
+      setTimeout(() => {
+        button.setAttribute("aria-label", label);
+        button.classList.remove("done");
+        delete button.dataset.said;
+      }, COPIED_FOR),
+    );
+  }
+
+  // Over plain HTTP browsers offer no navigator.clipboard. The older command copies what is selected; where it is refused,
+  // the text stays selected, so that Ctrl+C copies it.
+  async function toClipboard(source) {
+    const text = source.textContent.trim();
     try {
-      await navigator.clipboard.writeText(source.textContent.trim());
-      button.setAttribute("aria-label", "Copied");
-      button.classList.add("done");
+      await navigator.clipboard.writeText(text);
+      return true;
     } catch {
-      document.getSelection().selectAllChildren(source); // then Ctrl+C copies it
-      button.setAttribute("aria-label", "Selected; press Ctrl and C");
+      const asText = (event) => {
+        event.clipboardData.setData("text/plain", text);
+        event.preventDefault();
+      };
+      const selection = document.getSelection();
+      selection.selectAllChildren(source);
+      document.addEventListener("copy", asText);
+      const copied = document.execCommand("copy");
+      document.removeEventListener("copy", asText);
+      if (copied) selection.removeAllRanges();
+      return copied;
     }
-    setTimeout(() => {
-      button.setAttribute("aria-label", label);
-      button.classList.remove("done");
-    }, COPIED_FOR);
   }
 
   // ---------- Busy buttons ----------

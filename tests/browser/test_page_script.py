@@ -149,3 +149,40 @@ def test_a_list_whose_session_has_ended_leads_to_the_sign_in(devices: Page) -> N
     search.press("Enter")
     expect(devices).to_have_url(re.compile("/sign-in.next=/devices"))
     expect(devices.get_by_role("navigation", name="Main", exact=True)).to_have_count(0)
+
+
+WITHOUT_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+"""What a browser offers over plain HTTP, except to localhost."""
+WITHOUT_COMMAND = "Document.prototype.execCommand = () => false"
+
+
+@pytest.mark.parametrize(
+    ("scripts", "said"),
+    [
+        ((WITHOUT_CLIPBOARD,), "Copied"),
+        ((WITHOUT_CLIPBOARD, WITHOUT_COMMAND), "Press Ctrl+C"),
+    ],
+    ids=["by the command", "by hand"],
+)
+def test_copying_works_over_plain_http_and_says_what_it_did(
+    fleet: Dashboard, watched: Watched, scripts: tuple[str, ...], said: str
+) -> None:
+    page = watched.page
+    for script in scripts:
+        page.add_init_script(script)
+    page.goto(f"{fleet.url}/devices/d-1?tenant=acme")
+    button = page.get_by_role("button", name="Copy command over MQTT")
+    text = page.get_by_label("Command over MQTT", exact=True).inner_text().strip()
+    button.click()
+    told = page.get_by_role("button", name=said, exact=True)
+    expect(told).to_have_attribute("data-said", said)
+    bubble = "(button) => getComputedStyle(button, '::after').content"
+    assert told.evaluate(bubble) == f'"{said}"', "everybody sees it, not screen readers alone"
+    if said != "Copied":
+        page.keyboard.press("Control+c")
+    page.keyboard.press("/")
+    search = page.get_by_role("searchbox").last
+    expect(search).to_be_focused()
+    search.press("Control+v")
+    expect(search).to_have_value(text)
+    expect(button).to_be_visible()
