@@ -97,7 +97,14 @@ USES = (
         "_should_cancel",
         "_try_cancel",
     ),
-    _use("hypercorn.protocol.h11.H11Protocol", HTTP_SERVER, "_check_protocol", "_create_stream", "_send_h11_event"),
+    _use(
+        "hypercorn.protocol.h11.H11Protocol",
+        HTTP_SERVER,
+        "_check_protocol",
+        "_close_stream",
+        "_create_stream",
+        "_send_h11_event",
+    ),
     # Without an underscore, but in no documentation: idle_task, protocol_send, terminated.
     _use(
         "hypercorn.trio.tcp_server.TCPServer",

@@ -1,10 +1,10 @@
 """What must hold between keys of the configuration, and within a value beyond its type."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from appliance.config.schema import Config, Database, Delivery, Mail
+from appliance.config.schema import Config, Database, Delivery, Mail, Web
 from appliance.config.secret import weakness
 
 _MAX_URL = 2000
@@ -12,6 +12,15 @@ _MAX_URL = 2000
 _NO_PUBLIC_URL = (
     "is not set: links in notices lead to the address of this machine in its network, which people elsewhere do not "
     "reach; set it to the address that they use"
+)
+
+_PATH = (
+    'has a path, "{}": the appliance does not work below a path of another site; give it a host name or a port of its '
+    "own, and write http://HOST[:PORT] or https://HOST[:PORT]"
+)
+_NO_PROXIES = (
+    "is not set, but web.public_url is https, which a proxy serves: everybody counts as that proxy, so that wrong "
+    "passwords of one delay all, and /metrics needs a token even from this machine; set it to the proxy's address"
 )
 
 
@@ -40,6 +49,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     for key, url in (("broker.url", broker.url), ("web.public_url", web.public_url)):
         if url is not None and (fault := _url_fault(url)):
             yield (key,), fault
+    yield from _web_faults(web)
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
@@ -49,6 +59,28 @@ def warnings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what works and yet may not be what is meant: the key and the message."""
     if config.web.public_url is None:
         yield "web.public_url", _NO_PUBLIC_URL
+    elif config.web.public_url.startswith("https:") and not config.web.trusted_proxies:
+        yield "web.trusted_proxies", _NO_PROXIES
+
+
+def _web_faults(web: Web) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with the public address, and with the addresses and networks of proxies."""
+    if web.public_url is not None and (path := urlsplit(web.public_url).path):
+        yield ("web.public_url",), _PATH.format(path)
+    yield from ((("web.trusted_proxies",), fault) for fault in _proxy_faults(web.trusted_proxies))
+
+
+def _proxy_faults(proxies: Iterable[str]) -> Iterator[str]:
+    for text in proxies:
+        try:
+            written = ip_interface(text)
+        except ValueError:
+            yield f'"{text}" is neither an address nor a network; write 127.0.0.1, ::1 or 10.20.0.0/24'
+            continue
+        if written.network.prefixlen == 0:
+            yield f'"{text}" is every address, so that anybody could name any client; list the proxies alone'
+        elif written.ip != written.network.network_address:
+            yield f'"{text}" is an address in a network; write {written.ip} or {written.network}'
 
 
 def _host_fault(host: str) -> str | None:

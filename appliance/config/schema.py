@@ -30,7 +30,7 @@ BrokerUrl = Annotated[
 PublicUrl = Annotated[
     str,
     Meta(
-        pattern=r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?\Z",
+        pattern=r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?(/[!-~]*)?\Z",
         description="http://HOST[:PORT] or https://HOST[:PORT], without a path",
     ),
 ]
@@ -46,6 +46,13 @@ MailAddress = Annotated[
 Network = Annotated[
     str,
     Meta(pattern=r"^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?\Z", description="a network, such as 10.20.0.0/24 or fd12::/64"),
+]
+Proxy = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Fa-f:.]{2,45}(/[0-9]{1,3})?\Z",
+        description="an address or a network, such as 127.0.0.1, ::1 or 10.20.0.0/24",
+    ),
 ]
 TargetPort = Annotated[int, Meta(ge=1, le=65535)]
 Deadline = Annotated[float, Meta(ge=0.1, le=60)]
@@ -144,6 +151,7 @@ class Web(Struct, frozen=True, kw_only=True):
     host: Host = "0.0.0.0"  # noqa: S104 - people and devices come from the network
     port: Port = 8080
     public_url: PublicUrl | None = None
+    trusted_proxies: Annotated[tuple[Proxy, ...], Meta(max_length=256)] = ()
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

@@ -69,6 +69,7 @@ async def open_dashboard(
         name=socket.gethostname(),
         instance=base.instance,
         public_url=base.config.web.public_url,
+        trusted_proxies=base.config.web.trusted_proxies,
         clock=clock,
         pool=pool,
         access=Access(pool, storage.web_pool, clock),

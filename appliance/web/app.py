@@ -17,6 +17,7 @@ from appliance.web.devices.install import install as devices
 from appliance.web.http import files, hardening, probes
 from appliance.web.http.body import request_class
 from appliance.web.http.files import StaticFiles
+from appliance.web.http.forwarding import Forwarding
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.ingest.install import install as ingest
 from appliance.web.integrations.install import install as integrations
@@ -83,6 +84,7 @@ class Dashboard(QuartTrio):
         self._platform = platform
         self.limits = limits
         self.hosts = hardening.host_policy(platform.public_url)
+        self.forwarding = Forwarding(platform.trusted_proxies, platform.public_url)
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
         self.nav_counts = NavCountReader(platform.access, platform.clock, platform.maintenance, platform.grace)

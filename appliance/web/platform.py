@@ -38,6 +38,8 @@ class Platform:
     """Its id on the database, by which it tells itself from its peers."""
     public_url: str | None
     """``web.public_url``: the address that people use, if it is not the machine's own."""
+    trusted_proxies: Sequence[str]
+    """``web.trusted_proxies``: addresses and networks whose ``X-Forwarded-*`` headers count."""
     clock: Clock
     pool: Pool
     """Connections of the role ``appliance_ingest``, which sees all tenants. Requests of people go through

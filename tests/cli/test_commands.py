@@ -65,9 +65,15 @@ def test_check_config_warns_of_links_that_lead_into_the_own_network() -> None:
     assert [one["key"] for one in json.loads(_invoke("check-config", "--json").stdout)["warnings"]] == [
         "web.public_url"
     ]
-    named = {"APPLIANCE_WEB_PUBLIC_URL": "https://edge.example"}
+    named = {"APPLIANCE_WEB_PUBLIC_URL": "http://edge.example"}
     assert _invoke("check-config", **named).stderr == ""
     assert json.loads(_invoke("check-config", "--json", **named).stdout)["warnings"] == []
+
+
+def test_check_config_warns_of_tls_without_a_proxy_that_is_named() -> None:
+    named = {"APPLIANCE_WEB_PUBLIC_URL": "https://edge.example"}
+    assert _invoke("check-config", **named).stderr.startswith("warning: web.trusted_proxies is not set, but web.pub")
+    assert _invoke("check-config", **named, APPLIANCE_WEB_TRUSTED_PROXIES="127.0.0.1,::1").stderr == ""
 
 
 def test_check_config_shows_lists_as_they_are_written() -> None:

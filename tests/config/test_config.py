@@ -226,7 +226,15 @@ def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
         ("data_dir = '~/x'", "data_dir: must be an absolute path: ~ is not expanded"),
         ('data_dir = "a\\nb"', "data_dir: must be a path without control characters"),
         ("web.public_url = 'example.org'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
-        ("web.public_url = 'https://a/b'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
+        ("web.public_url = 'https://a b/c'", "web.public_url: must be http://HOST[:PORT] or https://HOST[:PORT]"),
+        (
+            "web.trusted_proxies = '127.0.0.1'",
+            "web.trusted_proxies: must be a list, each item an address or a network, such as 127.0.0.1, ::1 or 10.20.",
+        ),
+        (
+            "web.trusted_proxies = ['nginx']",
+            'web.trusted_proxies: its item "nginx" must be an address or a network, such as 127.0.0.1',
+        ),
         ("broker.url = 'tcp://a'", "broker.url: must be mqtt://HOST or mqtt://HOST:PORT"),
         ("mail.sender = 'a@b@c'", "mail.sender: must be a plain e-mail address, such as appliance@example.org"),
         ("mail.sender = 'a@b,c@d'", "mail.sender: must be a plain e-mail address"),
@@ -323,6 +331,22 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
         ("broker.url = 'mqtt://b:99999'", "1: broker.url: has a port that cannot be; a port is a number from 1 to"),
         ("broker.url = 'mqtt://b:0'", "1: broker.url: has a port that cannot be"),
         ("web.public_url = 'https://edge.example:70000'", "1: web.public_url: has a port that cannot be"),
+        (
+            "web.public_url = 'https://host/edge'",
+            '1: web.public_url: has a path, "/edge": the appliance does not work below a path of another site',
+        ),
+        ("web.public_url = 'http://host:80/'", '1: web.public_url: has a path, "/": '),
+        ("web.trusted_proxies = ['10.20.0']", '1: web.trusted_proxies: "10.20.0" is neither an address nor a network;'),
+        ("web.trusted_proxies = ['10.0.0.1/33']", '1: web.trusted_proxies: "10.0.0.1/33" is neither an address nor a'),
+        (
+            "web.trusted_proxies = ['10.0.0.1', '10.20.0.1/24']",
+            '1: web.trusted_proxies: "10.20.0.1/24" is an address in a network; write 10.20.0.1 or 10.20.0.0/24',
+        ),
+        (
+            "web.trusted_proxies = ['0.0.0.0/0']",
+            '1: web.trusted_proxies: "0.0.0.0/0" is every address, so that anybody',
+        ),
+        ("web.trusted_proxies = ['::/0']", '1: web.trusted_proxies: "::/0" is every address'),
         ("mail.host = '1.2.3.400'\nmail.sender = 'a@b'", '1: mail.host: "1.2.3.400" is not an address'),
         ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
     ],
@@ -344,6 +368,7 @@ def test_faults_between_keys(text: str, message: str) -> None:
         "web.host = 'fe80::1%eth0'",
         "broker.url = 'mqtt://[::1]:1883'",
         "web.host = '3com.example'",
+        "web.trusted_proxies = ['127.0.0.1', '::1', '10.20.0.0/24', 'fd12::/64', '10.0.0.1/32']",
     ],
 )
 def test_what_only_looks_like_a_fault(text: str) -> None:

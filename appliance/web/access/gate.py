@@ -41,7 +41,7 @@ class Gate:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._cookies = Cookies(platform.public_url)
+        self._cookies = Cookies()
 
     def install(self, app: Quart) -> None:
         """Register the checks. A path without a route passes, so that its 404 page shows in the viewer's own frame."""

@@ -23,14 +23,14 @@ def lines(
     listener: ListenerAddress,
     tenant_id: str,
     device_id: str,
-    scheme: str,
+    url: str,
     host: str,
     *,
     password: str = HIDDEN,
     token: str = HIDDEN,
 ) -> Lines:
-    """Return both commands; ``host`` is the host and port of the page."""
-    address = f"{scheme}://{host}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
+    """Return the commands; ``url`` is the appliance's address (``own_url``), ``host`` the host and port of the page."""
+    address = f"{url}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
     return Lines(
         mosquitto=listener.command(host, device_user(tenant_id, device_id), password),
         claim=listener.command(host, device_user(tenant_id, device_id), password, user=tenant_id),

@@ -6,7 +6,6 @@ Over plain HTTP browsers reject such cookies, so they have other names there; ne
 
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from quart import Response, request, websocket
 
@@ -32,24 +31,15 @@ BROWSER = Cookie("appliance-browser")
 
 
 class Cookies:
-    """Reads and sets cookies; ``public_url`` says whether a proxy in front terminates TLS."""
-
-    def __init__(self, public_url: str | None) -> None:
-        public = urlsplit(public_url or "")
-        self._tls_hosts = {public.netloc.lower()} if public.scheme == "https" else set()
-
-    def secure(self, scheme: str, host: str) -> bool:
-        """Return whether the browser speaks TLS to the address that it used."""
-        return scheme in {"https", "wss"} or host.lower() in self._tls_hosts
+    """Reads and sets cookies."""
 
     def read(self, cookie: Cookie) -> str | None:
         """Return its secret in the current request, or None."""
-        return self._secret(request.cookies.get(cookie.name_in(secure=self.secure(request.scheme, request.host))))
+        return self._secret(request.cookies.get(cookie.name_in(secure=request.scheme == "https")))
 
     def read_of_websocket(self, cookie: Cookie) -> str | None:
         """Return its secret in the opening request of the current WebSocket, or None."""
-        name = cookie.name_in(secure=self.secure(websocket.scheme, websocket.host))
-        return self._secret(websocket.cookies.get(name))
+        return self._secret(websocket.cookies.get(cookie.name_in(secure=websocket.scheme == "wss")))
 
     def set_session(self, response: Response, secret: str, *, kept: bool) -> None:
         """Sign the browser in: until it is closed or, if ``kept``, as long as a kept session lasts."""
@@ -64,7 +54,7 @@ class Cookies:
         self._set(response, SESSION, "", timedelta())
 
     def _set(self, response: Response, cookie: Cookie, value: str, lifetime: timedelta | None) -> None:
-        secure = self.secure(request.scheme, request.host)
+        secure = request.scheme == "https"
         response.set_cookie(
             cookie.name_in(secure=secure),
             value,

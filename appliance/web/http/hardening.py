@@ -65,7 +65,7 @@ class RequestLimits:
     connections: int = 512
     """As many as :func:`affordable_connections` says, where the process may not open so many files."""
     connections_per_address: int = 64
-    """Not for loopback, where a reverse proxy connects on behalf of everybody."""
+    """Not for loopback and trusted proxies, which connect on behalf of everybody; then for each client they name."""
     drain_time: float = 1.5
     """For open requests after the drain has begun; then their connections are cut."""
 
@@ -85,13 +85,17 @@ def affordable_connections(wanted: int, files: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request before its body. ``local`` is the address of this machine that the client connected to."""
+    """A request before its body.
+
+    ``local`` is the address of this machine that the client connected to, ``host`` the one that its browser asked for.
+    """
 
     method: bytes
     target: bytes
     http_version: bytes
     headers: Sequence[tuple[bytes, bytes]]
     local: str
+    host: bytes | None
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of that (lower-case) name, or None."""
@@ -174,8 +178,8 @@ def _too_large(head: RequestHead, limits: RequestLimits) -> RequestVerdict | Non
 
 
 def _wrong_host(head: RequestHead, hosts: HostPolicy) -> RequestVerdict | None:
-    host = head.header(b"host")
-    if not host:
+    host = head.host
+    if not host or not head.header(b"host"):
         return RequestVerdict(HTTPStatus.BAD_REQUEST, "The Host header is missing.")
     if not hosts.admits(host.decode("latin1"), head.local):
         return RequestVerdict(
@@ -203,12 +207,14 @@ class ConnectionSlots:
         self._limits = limits
         self._by_address: Counter[str] = Counter()
 
-    def take(self, address: str) -> bool:
-        """Take a slot for a connection from ``address``; return False if there are too many."""
+    def take(self, address: str, *, for_many: bool) -> bool:
+        """Take a slot for a connection from ``address``; return False if there are too many.
+
+        ``for_many``: a proxy connects from there on behalf of everybody, so that only the total counts.
+        """
         if self._by_address.total() >= self._limits.connections:
             return False
-        here = from_loopback(address, forwarded=False)
-        if not here and self._by_address[address] >= self._limits.connections_per_address:
+        if not for_many and self._by_address[address] >= self._limits.connections_per_address:
             return False
         self._by_address[address] += 1
         return True
@@ -218,15 +224,3 @@ class ConnectionSlots:
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
-
-
-def from_loopback(peer: str | None, forwarded: bool) -> bool:
-    """Return whether the request comes from this machine; ``forwarded``: a header names another client."""
-    if peer is None or forwarded:
-        return False
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

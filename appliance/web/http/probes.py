@@ -10,7 +10,7 @@ from quart import Blueprint, Response, request
 from appliance.people.role import Scope
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import bearer
-from appliance.web.http import hardening
+from appliance.web.http.forwarding import HERE
 from appliance.web.openapi.describe import CallerCredential, answer, describe
 from appliance.web.platform import Platform
 
@@ -64,9 +64,8 @@ def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprin
     @routes.get("/metrics")
     @allow(OPEN)
     async def metrics() -> Response:
-        forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "Via"))
-        if not hardening.from_loopback(request.remote_addr, forwarded) and not await _has_metrics_token(platform):
-            text = "/metrics answers this machine only, or an operator's API token with the scope read.\n"
+        if not request.scope["state"][HERE] and not await _has_metrics_token(platform):
+            text = "/metrics answers programs of this machine, or an operator's API token with the scope read.\n"
             return Response(text, 401, {"WWW-Authenticate": 'Bearer realm="metrics"'}, content_type="text/plain")
         return Response(metrics_text(), content_type=PROMETHEUS)
 

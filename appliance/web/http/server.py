@@ -28,6 +28,7 @@ from hypercorn.utils import parse_socket_addr
 
 from appliance.runtime.activity import activity
 from appliance.web.http import hardening
+from appliance.web.http.forwarding import HERE, Forwarding, Sender, is_loopback, without_proxy_headers
 from appliance.web.http.hardening import ConnectionSlots, HostPolicy, RequestHead, RequestLimits, RequestVerdict
 from appliance.web.http.listener import open_listener
 
@@ -40,6 +41,10 @@ class Application(Protocol):
     @property
     def hosts(self) -> HostPolicy:
         """Return the host names that requests may be addressed to."""
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """Return which proxies are believed."""
 
     @property
     def limits(self) -> RequestLimits:
@@ -99,10 +104,12 @@ class _Refused(Exception):
 class _Protocol(H11Protocol):
     """HTTP/1.1 and WebSocket only, each request judged by ``hardening`` before the application."""
 
-    def __init__(self, hosts: HostPolicy, limits: RequestLimits, *args: Any) -> None:
+    def __init__(self, server: "_Server", peer: str, *args: Any) -> None:
         super().__init__(*args)
-        self._hosts = hosts
-        self._limits = limits
+        self._server = server
+        self._peer = peer
+        self._sender = Sender(peer, "http", None, here=False)
+        self._counted: str | None = None
 
     async def handle(self, event: Event) -> None:
         """Handle what was received; a refused request is answered and the connection closed."""
@@ -115,14 +122,46 @@ class _Protocol(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         """Judge the request, in place of Hypercorn's upgrade to HTTP/2, which RFC 9113 §3.1 made obsolete."""
         local = self.server[0] if self.server else ""
-        head = RequestHead(event.method, event.target, event.http_version, list(event.headers), local)
-        verdict = hardening.judge(head, self._hosts, self._limits)
+        headers = list(event.headers)
+        self._sender = self._server.forwarding.sender_of(self._peer, headers, event.http_version)
+        head = RequestHead(event.method, event.target, event.http_version, headers, local, self._sender.host)
+        verdict = hardening.judge(head, self._server.hosts, self._server.limits) or self._count_client(self._sender)
         if verdict is not None:
             raise _Refused(verdict, event.method)
 
+    def _count_client(self, sender: Sender) -> RequestVerdict | None:
+        """Count the request for the client that a trusted proxy names; return why it is refused, or None."""
+        if not self._server.forwarding.trusts(self._peer):
+            return None  # its connection is counted
+        if not self._server.clients.take(sender.address, for_many=self._server.is_for_many(sender.address)):
+            return RequestVerdict(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests at once from your address.")
+        self._counted = sender.address
+        return None
+
+    def release(self) -> None:
+        """Release what is counted for the client of the request that has ended, if anything is."""
+        if self._counted is not None:
+            self._server.clients.release(self._counted)
+            self._counted = None
+
+    async def _close_stream(self) -> None:
+        """Close the request or WebSocket; its client may send another."""
+        self.release()
+        await super()._close_stream()
+
     async def _create_stream(self, request: h11.Request) -> None:
-        """Open the request without WebSocket compression: a small compressed frame could expand to any size."""
-        headers = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        """Open the request as its sender's own, not as a proxy's.
+
+        WebSocket compression is not offered: a small compressed frame could expand to any size.
+        """
+        sender = self._sender
+        self.client, self.ssl = (sender.address, 0), sender.scheme == "https"
+        self.connection_state[HERE] = sender.here
+        headers = [
+            (name, value)
+            for name, value in without_proxy_headers(list(request.headers), sender.host)
+            if name != b"sec-websocket-extensions"
+        ]
         await super()._create_stream(
             h11.Request(
                 method=request.method, target=request.target, headers=headers, http_version=request.http_version
@@ -138,6 +177,8 @@ class _Protocol(H11Protocol):
             (b"connection", b"close"),
             *self.config.response_headers("h11"),
         ]
+        if verdict.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", str(hardening.RETRY_AFTER).encode()))
         await self._send_h11_event(h11.Response(status_code=verdict.status, headers=headers))
         if body:
             await self._send_h11_event(h11.Data(data=body))
@@ -195,9 +236,9 @@ class _Connection(TCPServer):
             local = parse_socket_addr(self.stream.socket.family, self.stream.socket.getsockname())
             async with TaskGroup() as task_group:
                 self._task_group = task_group
-                self.protocol = _Protocol(  # type: ignore[assignment]
-                    self._server.hosts,
-                    self._server.limits,
+                protocol = _Protocol(
+                    self._server,
+                    client[0] if client else "",
                     self.app,
                     self.config,
                     self.context,
@@ -208,9 +249,13 @@ class _Connection(TCPServer):
                     local,
                     self.protocol_send,
                 )
-                await self.idle_task.restart(task_group, self._idle_timeout)
-                await self._read_data()
-                await self._close()
+                self.protocol = protocol  # type: ignore[assignment]
+                try:
+                    await self.idle_task.restart(task_group, self._idle_timeout)
+                    await self._read_data()
+                    await self._close()
+                finally:
+                    protocol.release()
 
     async def protocol_send(self, event: Event) -> None:
         """Send bytes, or finish a request; the latter never waits for the peer."""
@@ -229,12 +274,18 @@ class _Server:
     def __init__(self, app: Application) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
         self.hosts = app.hosts
+        self.forwarding = app.forwarding
         self.limits = app.limits
         self.config = _Config(app.limits)
         self.context = WorkerContext(None)
         self._slots = ConnectionSlots(app.limits)
+        self.clients = ConnectionSlots(app.limits)
         self._open: set[_Stream] = set()
         self._empty = trio.Event()
+
+    def is_for_many(self, address: str) -> bool:
+        """Return whether connections from there may be on behalf of everybody: a proxy's, named or on this machine."""
+        return is_loopback(address) or self.forwarding.trusts(address)
 
     async def handle(self, accepted: trio.SocketStream) -> None:
         """Serve one accepted connection, or answer 503 if there are too many."""
@@ -244,7 +295,7 @@ class _Server:
         except OSError:  # the peer is already gone
             await stream.aclose()
             return
-        if not self._slots.take(address):
+        if not self._slots.take(address, for_many=self.is_for_many(address)):
             await self._reject(stream)
             return
         self._open.add(stream)

@@ -2,10 +2,11 @@
 
 from http import HTTPStatus
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from appliance.web.access.auth import ADMINS, READERS, allow
 from appliance.web.access.transactions import tenants_shown
+from appliance.web.http.forwarding import own_url
 from appliance.web.integrations import export
 from appliance.web.integrations.actions import IntegrationActions
 from appliance.web.integrations.schemas import (
@@ -99,5 +100,5 @@ def _add_one(routes: Blueprint, integrations: IntegrationActions) -> None:
         answers={HTTPStatus.OK: TestOut},
     )
     async def test(integration_id: str) -> Response:
-        url = (integrations.platform.public_url or request.host_url).rstrip("/")
+        url = own_url(integrations.platform.public_url)
         return answer(tested(await integrations.test(integration_id, url)))

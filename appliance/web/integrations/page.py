@@ -11,6 +11,7 @@ from appliance.delivery.senders.sender import Sender
 from appliance.errors import Busy, Conflict, Invalid
 from appliance.web.access.auth import may_change, viewer
 from appliance.web.access.transactions import tenants_shown
+from appliance.web.http.forwarding import own_url
 from appliance.web.integrations import form, labels, listing
 from appliance.web.integrations.actions import IntegrationActions, Made
 from appliance.web.integrations.form import Controls, Given
@@ -77,7 +78,7 @@ class IntegrationPages:
         """Send a sample. Raises NotFound; Conflict, Busy if none can be sent now."""
         platform = self.integrations.platform
         sent = platform.clock.now()
-        url = (platform.public_url or request.host_url).rstrip("/")
+        url = own_url(platform.public_url)
         tested = await self.integrations.test(integration_id, url)
         return replace(shown, test_of=integration_id.lower(), test=listing.shown_test(tested, sent))
 
@@ -85,7 +86,7 @@ class IntegrationPages:
         """Send a sample by what is typed. Raises NotFound; Invalid with the field; Conflict, Busy as a saved one."""
         platform = self.integrations.platform
         sent = platform.clock.now()
-        url = (platform.public_url or request.host_url).rstrip("/")
+        url = own_url(platform.public_url)
         identity = None if shown.known is None else str(shown.known.integration.integration_id)
         kind = "" if shown.sender is None else shown.sender.type
         tested = await self.integrations.try_out(identity, kind, draft, url)

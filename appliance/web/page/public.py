@@ -17,7 +17,7 @@ class PublicPages:
     """Renders these pages, keeps the browser's cookie, and signs people in."""
 
     def __init__(self, platform: Platform, templates: Templates) -> None:
-        self.cookies = Cookies(platform.public_url)
+        self.cookies = Cookies()
         self.clock = platform.clock
         self._templates = templates
 

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from quart import request
-
 from appliance.db.require import require
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
@@ -22,6 +20,7 @@ from appliance.people.tokens import Token
 from appliance.people.users import PATH, NewUser, User, UserFilter
 from appliance.web.access.auth import viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
+from appliance.web.http.forwarding import own_url
 from appliance.web.platform import Platform
 
 Confirm = Callable[[str], Awaitable[User]]
@@ -127,8 +126,7 @@ class PeopleActions:
 
     def _link(self, secret: str) -> str:
         """Return the absolute address of a link, with the host by which the viewer's browser reaches this appliance."""
-        base = self._platform.public_url or f"{request.scheme}://{request.host}"
-        return base.rstrip("/") + PATH + secret
+        return own_url(self._platform.public_url) + PATH + secret
 
 
 def _within(user: User) -> User:

@@ -17,6 +17,7 @@ from appliance.severity import Severity
 from appliance.web.access.auth import may_change, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.alerts.labels import ALERT_TYPES, SEVERITIES
+from appliance.web.http.forwarding import own_url
 from appliance.web.integrations.actions import IntegrationActions
 from appliance.web.integrations.labels import answered, meaning, took
 from appliance.web.page.faults import Fault, fault_of
@@ -83,7 +84,7 @@ class RoutePages:
     async def sample(self, given: Given) -> SampleNote:
         """Send a sample to the integration that is chosen. Raises NotFound."""
         platform = self.routes.platform
-        url = (platform.public_url or request.host_url).rstrip("/")
+        url = own_url(platform.public_url)
         try:
             tested = await self.integrations.test(given.get("integration_id"), url)
         except Conflict as error:

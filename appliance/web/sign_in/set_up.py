@@ -15,6 +15,7 @@ from appliance.web.access.gate import visit
 from appliance.web.devices import commands
 from appliance.web.devices.commands import Lines
 from appliance.web.devices.port import ListenerAddress
+from appliance.web.http.forwarding import own_url
 from appliance.web.live.parts import LivePart
 from appliance.web.page import forms
 from appliance.web.page.frame import Frame
@@ -108,7 +109,9 @@ def _add_welcome(
             "sign_in/welcome.html",
             frame=frame,
             made=made,
-            commands=None if made is None else first_message_commands(listener, made, request.scheme, request.host),
+            commands=None
+            if made is None
+            else first_message_commands(listener, made, own_url(platform.public_url), request.host),
             reading=None if made is None else first_reading(platform, made),
         )
         return Response(html, content_type="text/html; charset=utf-8")
@@ -132,8 +135,8 @@ def first_reading(platform: Platform, made: SetUpResult) -> LastReading | None:
     return next((reading for reading in readings if reading.device_id == made.device.device_id), None)
 
 
-def first_message_commands(listener: ListenerAddress, made: SetUpResult, scheme: str, host: str) -> Lines:
+def first_message_commands(listener: ListenerAddress, made: SetUpResult, url: str, host: str) -> Lines:
     """Return the commands that send a first message to the address that the browser used."""
     device = made.device
     secrets = {"password": device.password, "token": device.token}
-    return commands.lines(listener, device.tenant_id, device.device_id, scheme, host, **secrets)
+    return commands.lines(listener, device.tenant_id, device.device_id, url, host, **secrets)

@@ -218,6 +218,7 @@ def parts(
     web_pool: Pool | None = None,
     health: Health = WELL,
     public_url: str | None = None,
+    trusted_proxies: Sequence[str] = (),
     live: LiveFeed | None = None,
     identity: Recognizer | None = None,
     network: Network = LOCAL,
@@ -228,6 +229,7 @@ def parts(
         name="test-appliance",
         instance=INSTANCE,
         public_url=public_url,
+        trusted_proxies=trusted_proxies,
         clock=clock,
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
@@ -336,7 +338,9 @@ async def serving(given: Parts, limits: RequestLimits | None = None) -> AsyncIte
 
 
 @asynccontextmanager
-async def over(database: Database, *, public_url: str | None = None, **given: Any) -> AsyncIterator[Served]:
+async def over(
+    database: Database, *, public_url: str | None = None, trusted_proxies: Sequence[str] = (), **given: Any
+) -> AsyncIterator[Served]:
     """A dashboard over a database, with its real people, customers under row-level security.
 
     ``given`` replaces parts by name: see :meth:`Parts.having`.
@@ -344,7 +348,9 @@ async def over(database: Database, *, public_url: str | None = None, **given: An
     async with (
         open_pool(database.conninfo(roles.INGEST), name="ingest", min_size=1, max_size=4, timeout=20) as pool,
         open_pool(database.conninfo(roles.WEB), name="web", min_size=1, max_size=4, timeout=20) as web_pool,
-        serving(parts(pool, web_pool=web_pool, public_url=public_url).having(**given)) as served,
+        serving(
+            parts(pool, web_pool=web_pool, public_url=public_url, trusted_proxies=trusted_proxies).having(**given)
+        ) as served,
     ):
         yield served
 
@@ -354,13 +360,20 @@ async def without_database(
     *,
     health: Health = WELL,
     public_url: str | None = None,
+    trusted_proxies: Sequence[str] = (),
     limits: RequestLimits | None = None,
     identity: Recognizer | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:
         pool.timeout = 0.01  # nobody will come
-        given = parts(pool, health=health, public_url=public_url, identity=identity or Always())
+        given = parts(
+            pool,
+            health=health,
+            public_url=public_url,
+            trusted_proxies=trusted_proxies,
+            identity=identity or Always(),
+        )
         async with serving(given, limits) as served:
             yield served
 
@@ -376,13 +389,21 @@ async def closed_with(page: WebSocketConnection, *, seconds: float = 2.0) -> int
 
 @asynccontextmanager
 async def page_socket(
-    served: Served, *, page: str = "overview", headers: Sequence[tuple[str, str]] | None = None, cookie: str = "x"
+    served: Served,
+    *,
+    page: str = "overview",
+    path: str = "/live",
+    headers: Sequence[tuple[str, str]] | None = None,
+    cookie: str = "x",
 ) -> AsyncIterator[WebSocketConnection]:
-    """The live WebSocket as a page opens it; ``headers`` in place of a page's own Origin, ``cookie`` of the session."""
+    """The live WebSocket as a page opens it; ``headers`` in place of a page's own Origin, ``cookie`` of the session.
+
+    ``path`` is another WebSocket's.
+    """
     given = [*([("Origin", served.url)] if headers is None else headers), ("Cookie", f"{SESSION.name}={cookie}")]
     async with await served.connect() as stream, trio.open_nursery() as nursery:
         yield await wrap_client_stream(
-            nursery, stream, f"127.0.0.1:{served.port}", f"/live?page={page}", extra_headers=encoded(given)
+            nursery, stream, f"127.0.0.1:{served.port}", f"{path}?page={page}", extra_headers=encoded(given)
         )
         nursery.cancel_scope.cancel()
 

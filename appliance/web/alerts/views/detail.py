@@ -19,6 +19,7 @@ from appliance.web.alerts.views.chart import RANGES
 from appliance.web.alerts.views.listing import DONE
 from appliance.web.alerts.views.opened import OpenedAlert, PlaceInList, open_alert
 from appliance.web.alerts.views.shown import to_step
+from appliance.web.http.forwarding import own_url
 from appliance.web.page.address import Address
 from appliance.web.page.paths import number_of_path, of_tenant
 from appliance.web.page.renderer import PageRenderer
@@ -101,7 +102,7 @@ async def _answer(renderer: PageRenderer, who: Viewer, found: OpenedAlert, chose
         may_act=who.role in RESPONDERS,
         ranges=[(label, address.having(range=name), name == chosen) for name, label in RANGES.items()],
         back_to_list=of_tenant("/alerts", who, alert.tenant_id),
-        share=f"{(renderer.platform.public_url or request.host_url).rstrip('/')}/alerts/{alert.alert_id}",
+        share=f"{own_url(renderer.platform.public_url)}/alerts/{alert.alert_id}",
         to=to_step(who, address),
         to_id=lambda other: of_tenant(f"/alerts/{other}", who, alert.tenant_id),
     )

@@ -29,6 +29,7 @@ from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.seat_choices import subscriptions_of
 from appliance.web.devices.views.chart import DeviceChart, chart_of, metric_of
 from appliance.web.devices.views.live import PAGE, DeviceNow, LiveDevices, read_now
+from appliance.web.http.forwarding import own_url
 from appliance.web.page import formats
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
 from appliance.web.page.renderer import PageRenderer
@@ -148,7 +149,7 @@ async def _facts(
         numbering=await messages.numbering(connection, tenant_id, device_id, moment - RECENT_PERIOD),
         readings=await messages.count_since(connection, tenant_id, device_id, moment - RECENT_PERIOD),
         broker_refusals=port.broker_refusals(tenant_id, device_id)[:BROKER_REFUSALS_SHOWN],
-        lines=lines(port.listener, tenant_id, device_id, request.scheme, request.host),
+        lines=lines(port.listener, tenant_id, device_id, own_url(renderer.platform.public_url), request.host),
         held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNING_PERIOD,
         expected=_expected(member, await presence.limits(connection)),

@@ -15,6 +15,7 @@ from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
 from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.seat_choices import free_seats, seat_choices, subscriptions_of
+from appliance.web.http.forwarding import own_url
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant, to_device
@@ -73,7 +74,9 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
             status=HTTPStatus.CREATED,
             title=f"{new.name or new.device_id} is added",
             created=created,
-            lines=lines(listener, tenant_id, new.device_id, request.scheme, request.host, **secrets),
+            lines=lines(
+                listener, tenant_id, new.device_id, own_url(renderer.platform.public_url), request.host, **secrets
+            ),
             to=partial(to_device, viewer(), tenant_id, new.device_id),
             back=of_tenant("/devices", viewer(), tenant_id),
         )

@@ -15,6 +15,7 @@ from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.commands import lines
 from appliance.web.devices.port import DevicesPort
+from appliance.web.http.forwarding import own_url
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import device_of_path, of_tenant, to_device
@@ -69,7 +70,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
             status=HTTPStatus.CREATED,
             title=f"New credential of {member.device.name or identity}",
             created=created,
-            lines=lines(listener, tenant_id, identity, request.scheme, request.host, **secrets),
+            lines=lines(listener, tenant_id, identity, own_url(renderer.platform.public_url), request.host, **secrets),
             to=partial(to_device, viewer(), tenant_id, identity),
             back=of_tenant("/devices", viewer(), tenant_id),
         )
