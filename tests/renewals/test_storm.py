@@ -88,7 +88,7 @@ def test_a_hundred_times_at_once_it_is_renewed_once(
             assert msgspec.structs.replace(answer, changed=True, note=None) == first, "all tell of the same renewal"
         assert (first.previous_term_end, first.new_term_end) == (ENDS, ENDS + request_.term_days * DAY)
         assert end_of(watcher, tenant) == end_of(watcher, tenant, ADDON) == first.new_term_end
-        assert first.device_limit == request_.new_device_limit or LIMIT
+        assert first.device_limit == (request_.new_device_limit or LIMIT)
         stopped = "SELECT device_id FROM device_registry WHERE tenant_id = %s AND status = 'INACTIVE' ORDER BY 1"
         assert column(watcher, stopped, tenant) == [*sorted(request_.devices_to_deactivate), "i1"]
         audited = "SELECT object_id FROM audit_log WHERE tenant_id = %s AND action = %s ORDER BY 1"
