@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import quote, urlencode
 
 from appliance.delivery.outbox.alert_notices import MAX_COUNTED
 from appliance.devices.fleet import SiteCounts
 from appliance.devices.live.presence import Presence
 from appliance.renewals.policy import RenewalPolicy
-from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType, status_at
+from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
+from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.terms import last_day_text, last_full_day
 from appliance.web.devices.labels import NONE
 from appliance.web.overview.open_alerts import CLASSES, NONE_OPEN, OpenAlerts
@@ -115,28 +116,20 @@ def action_items(
     return sorted(items, key=lambda item: order.index(item.severity))
 
 
-def status_of(row: Subscription, data: OverviewData, now: float, *, grace: timedelta) -> SubscriptionStatus:
-    """Return the status of a subscription at ``now``; that of an add-on follows from its main subscription."""
-    parents = {(one.tenant_id, one.subscription_id): one for one in data.subscriptions}
-    parent = parents.get((row.tenant_id, row.parent_subscription_id or ""))
-    return status_at(row, datetime.fromtimestamp(now, UTC), parent=parent, grace=grace)
-
-
 def days(number: int) -> str:
     """``1 day``, ``12 days``."""
     return f"{number:,} day{'s' if number != 1 else ''}"
 
 
 def _subscriptions(data: OverviewData, now: float, links: PageLinks, policy: RenewalPolicy) -> Iterator[ActionItem]:
-    action = "View subscription"
-    for row in data.subscriptions:
+    action, moment = "View subscription", datetime.fromtimestamp(now, UTC)
+    for row in as_of(data.subscriptions, moment, policy.grace):
         if row.subscription_type is SubscriptionType.ADDON:
             continue  # its parent has an item of its own
         if row.term_end.timestamp() <= now and not row.active_device_count:
             continue  # it has ended and no device depends on it
-        status, moment = status_of(row, data, now, grace=policy.grace), datetime.fromtimestamp(now, UTC)
         end, href, zone = row.term_end.timestamp(), links.subscription(row), data.zones.get(row.tenant_id)
-        what, last_day = subscription_title(row), last_day_text(row.term_end, zone)
+        status, what, last_day = row.status, subscription_title(row), last_day_text(row.term_end, zone)
         if status in (SubscriptionStatus.SUSPENDED, SubscriptionStatus.EXPIRED):
             held = status is SubscriptionStatus.SUSPENDED and row.hold_reason is not None
             state = (

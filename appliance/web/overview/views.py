@@ -16,6 +16,7 @@ from appliance.devices.fleet import SiteCounts
 from appliance.ingest.summary import LastReading
 from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions.lifecycle import SubscriptionStatus, usable
+from appliance.subscriptions.statuses import as_of
 from appliance.subscriptions.terms import last_day_text
 from appliance.web.access.auth import READERS, Viewer, allow, viewer
 from appliance.web.access.transactions import tenants_shown
@@ -337,9 +338,10 @@ def presences(sites: Sequence[SiteCounts]) -> Presences:
 def seats(data: OverviewData, now: float, links: PageLinks, *, policy: RenewalPolicy) -> list[Seats]:
     """Return the subscriptions in the order of their ends."""
     shown, moment = [], datetime.fromtimestamp(now, UTC)
-    for row in sorted(data.subscriptions, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
+    rows = as_of(data.subscriptions, moment, policy.grace)
+    for row in sorted(rows, key=lambda one: (one.term_end, one.tenant_id, one.subscription_id)):
         zone = data.zones.get(row.tenant_id)
-        status, left = action_items.status_of(row, data, now, grace=policy.grace), days_left(row, moment, zone)
+        status, left = row.status, days_left(row, moment, zone)
         runs = status in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIAL)
         soon = row.term_end - moment <= policy.soon
         colour = "" if runs and not soon else "medium" if runs else "crit"

@@ -1,5 +1,6 @@
 """The action items and the onboarding checklist of the Overview: plain values in, lines out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from appliance.web.overview.action_items import ActionItem, PageLinks, action_it
 from appliance.web.overview.onboarding_checklist import steps
 from appliance.web.overview.open_alerts import OpenAlerts
 from appliance.web.overview.query import OverviewData
+from appliance.web.overview.views import seats
 from tests.support.tenants import GRACE
 
 POLICY = RenewalPolicy(GRACE, opens_days=30, plans={})
@@ -196,3 +198,23 @@ def test_what_ends_soon_is_as_far_off_as_renewing_opens() -> None:
     for opens, number in ((30, 0), (60, 1)):
         policy = replace(POLICY, opens_days=opens)
         assert len(action_items(shown, NOW.timestamp(), UTC, CUSTOMER, policy=policy)) == number
+
+
+class Counted(tuple[Subscription, ...]):
+    """Subscriptions that count how often they are gone through."""
+
+    __slots__ = ()
+    times = 0
+
+    def __iter__(self) -> Iterator[Subscription]:
+        Counted.times += 1
+        return super().__iter__()
+
+
+def test_many_subscriptions_are_not_gone_through_for_each_of_them() -> None:
+    rows = Counted(replace(subscription(90), subscription_id=f"SUB-{number}") for number in range(100))
+    shown = overview(subscriptions=rows)
+    Counted.times = 0
+    assert items(shown) == []
+    assert len(seats(shown, NOW.timestamp(), CUSTOMER, policy=POLICY)) == 100
+    assert 0 < Counted.times < 10
