@@ -55,6 +55,10 @@ class Forwarding:
         address = _address(peer)
         return address is not None and self._contains(address)
 
+    def is_for_many(self, peer: str) -> bool:
+        """Return whether connections from there may be on behalf of everybody: a proxy's, named or on this machine."""
+        return is_loopback(peer) or self.trusts(peer)
+
     def sender_of(self, peer: str, headers: Headers, http_version: bytes) -> Sender:
         """Return who sent the request with these headers over a connection from ``peer``."""
         host = next((value for name, value in headers if name == b"host"), None)

@@ -28,7 +28,7 @@ from hypercorn.utils import parse_socket_addr
 
 from appliance.runtime.activity import activity
 from appliance.web.http import hardening
-from appliance.web.http.forwarding import HERE, Forwarding, Sender, is_loopback, without_proxy_headers
+from appliance.web.http.forwarding import HERE, Forwarding, Sender, without_proxy_headers
 from appliance.web.http.hardening import ConnectionSlots, HostPolicy, RequestHead, RequestLimits, RequestVerdict
 from appliance.web.http.listener import open_listener
 
@@ -133,7 +133,7 @@ class _Protocol(H11Protocol):
         """Count the request for the client that a trusted proxy names; return why it is refused, or None."""
         if not self._server.forwarding.trusts(self._peer):
             return None  # its connection is counted
-        if not self._server.clients.take(sender.address, for_many=self._server.is_for_many(sender.address)):
+        if not self._server.clients.take(sender.address, for_many=self._server.forwarding.is_for_many(sender.address)):
             return RequestVerdict(HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests at once from your address.")
         self._counted = sender.address
         return None
@@ -283,10 +283,6 @@ class _Server:
         self._open: set[_Stream] = set()
         self._empty = trio.Event()
 
-    def is_for_many(self, address: str) -> bool:
-        """Return whether connections from there may be on behalf of everybody: a proxy's, named or on this machine."""
-        return is_loopback(address) or self.forwarding.trusts(address)
-
     async def handle(self, accepted: trio.SocketStream) -> None:
         """Serve one accepted connection, or answer 503 if there are too many."""
         stream = _Stream(accepted, self.limits.send_time)
@@ -295,7 +291,7 @@ class _Server:
         except OSError:  # the peer is already gone
             await stream.aclose()
             return
-        if not self._slots.take(address, for_many=self.is_for_many(address)):
+        if not self._slots.take(address, for_many=self.forwarding.is_for_many(address)):
             await self._reject(stream)
             return
         self._open.add(stream)

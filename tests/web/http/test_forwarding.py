@@ -115,6 +115,12 @@ def test_here_is_only_what_can_be_no_proxy(
     assert Forwarding(trusted, public_url).sender_of(peer, encoded(headers), version).here is here
 
 
+def test_what_connects_for_many_is_a_proxy_that_is_named_or_may_be_on_this_machine() -> None:
+    forwarding = Forwarding(["10.20.0.0/24"], None)
+    peers = ("10.20.0.7", "::ffff:10.20.0.7", "127.0.0.1", "::1", "10.20.1.7", "203.0.113.9")
+    assert [forwarding.is_for_many(peer) for peer in peers] == [True, True, True, True, False, False]
+
+
 @asynccontextmanager
 async def echoing(trusted_proxies: Sequence[str], *, public_url: str | None = None) -> AsyncIterator[Served]:
     """A dashboard that says whose request it takes one for, over HTTP at /echo and over a WebSocket at /echoes."""
