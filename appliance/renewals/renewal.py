@@ -112,7 +112,7 @@ async def renew(
         if isinstance(planned, NotOpen):
             return Renewed(_not_open(planned), None, replayed=False)
         if seen is not None and seen != version(planned, request):
-            raise StalePreview("The subscription has changed since the preview; look at the new one and confirm again.")
+            raise StalePreview("What would happen has changed since the preview; view the new one and confirm again.")
         stopping = await _stopping(connection, tenant_id, planned, request)
         await _carry_out(connection, planned, request, stopping, context, key)
         answer = _answer(planned, request)

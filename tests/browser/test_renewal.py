@@ -123,6 +123,11 @@ def test_fewer_seats_wait_for_exactly_as_many_devices(browser: Browser, served: 
         expect(page.get_by_text("3 of 3 chosen")).to_be_visible()
         for device, chosen in (("fewer-5", True), ("fewer-3", True), ("fewer-1", False)):
             expect(page.get_by_label(device)).to_be_checked(checked=chosen)
+        page.get_by_label("Seats").fill("5")
+        expect(page.get_by_text("3 of 3 chosen")).to_have_count(0)
+        expect(go).not_to_have_attribute("aria-disabled", "true")
+        page.get_by_label("Seats").fill("2")
+        expect(page.get_by_text("3 of 3 chosen")).to_be_visible()
         page.get_by_label("fewer-3").uncheck()
         page.get_by_label("fewer-1").check()
         go.click()

@@ -39,7 +39,7 @@ from appliance.web.subscriptions.renewal_form import FIELDS, FormReader
 
 SHOWN_STOPPING = 20
 """Devices that stop which a review and a result name; more are counted."""
-STALE = "The subscription has changed since you looked: this is what would happen now. Check it and confirm again."
+STALE = "What a renewal would do has changed since you looked. Check what would happen now and confirm again."
 REUSED = "This form was used for another renewal. Check what would happen now and confirm again."
 OFFER_PATIENCE = 1.5
 """Seconds that a result waits for what can be replayed: a renewal reaches ingest within one."""
