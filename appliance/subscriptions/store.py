@@ -124,9 +124,15 @@ async def get(connection: Connection[Any], tenant_id: str, subscription_id: str)
 
 
 async def tenant_of(connection: Connection[Any], subscription_id: str) -> str:
-    """Return the tenant of a subscription, for an operator who knows only its id. Raises NotFound."""
+    """Return the tenant of a subscription, for an operator who knows only its id.
+
+    Raises NotFound, and Conflict if several tenants have one with this id.
+    """
     cursor = await connection.execute(STATEMENTS["tenant_of"], {"subscription": subscription_id})
-    tenant: str = require(await cursor.fetchone(), f"subscription {subscription_id}")[0]
+    found = [tenant for (tenant,) in await cursor.fetchall()]
+    if len(found) > 1:
+        raise Conflict(f"Several tenants have a subscription {subscription_id}: {', '.join(found)}. Name the tenant.")
+    tenant: str = require(found[0] if found else None, f"subscription {subscription_id}")
     return tenant
 
 

@@ -29,7 +29,8 @@ WHERE (%(tenant)s::text IS NULL OR tenant_id = %(tenant)s)
 ORDER BY tenant_id, subscription_id LIMIT %(limit)s
 
 -- name: tenant_of
-SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id
+-- More than one is an error, which names a few.
+SELECT tenant_id FROM subscriptions WHERE subscription_id = %(subscription)s ORDER BY tenant_id LIMIT 5
 
 -- name: zone_of_tenant
 SELECT time_zone FROM tenants WHERE tenant_id = %(tenant)s AND tenant_id <> 'appliance'

@@ -197,6 +197,20 @@ async def test_what_is_not_there_or_is_another_tenants_is_not_found(database: Da
             await store.get(connection, "other", theirs.subscription_id)
 
 
+async def test_an_id_that_two_tenants_have_does_not_tell_the_tenant(database: Database) -> None:
+    async with ingest(database) as connection:
+        for tenant in ("acme", "globex"):
+            await add_tenant(connection, tenant)
+            await connection.execute(
+                "INSERT INTO subscriptions (created_at, tenant_id, subscription_id, subscription_type, device_limit,"
+                " term_start, term_end, status) VALUES (%(now)s, %(tenant)s, 'SUB-1', 'TEMPORARY', 2, %(now)s,"
+                " %(now)s + interval '30 days', 'ACTIVE')",
+                {"now": NOW, "tenant": tenant},
+            )
+        with pytest.raises(Conflict, match=r"acme, globex\. Name the tenant\."):
+            await store.tenant_of(connection, "SUB-1")
+
+
 async def test_nothing_is_sold_that_makes_no_sense(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
