@@ -61,6 +61,14 @@ class Request:
         asked = (self.subscription_id, self.term_days, self.new_device_limit, self.plan_id, devices)
         return hashlib.sha256(json.dumps(asked).encode()).digest()  # ASCII, whatever a name is made of
 
+    def spellings(self, row: Subscription) -> list[bytes]:
+        """Return the digests of the requests that mean this for ``row``: what it has may be named or left out."""
+        limits = (
+            {None, row.device_limit} if self.new_device_limit in (None, row.device_limit) else {self.new_device_limit}
+        )
+        plans = {None, row.plan_id} if self.plan_id in (None, row.plan_id) else {self.plan_id}
+        return [replace(self, new_device_limit=limit, plan_id=name).digest for limit in limits for name in plans]
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

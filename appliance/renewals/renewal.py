@@ -102,7 +102,7 @@ async def renew(
         if not trusted:
             raise Conflict(IN_DOUBT)
         if not request.again:
-            kept = await requests.find_equal(connection, tenant_id, request, now=context.now)
+            kept = await requests.find_equal(connection, row, request, now=context.now)
             if kept is not None:
                 return await _repeated(connection, tenant_id, request, kept, key, context.now)
         zone = await rows.time_zone(connection, tenant_id)
@@ -140,12 +140,13 @@ async def repeated(
 ) -> requests.Kept | None:
     """Return the renewal that the request would repeat, by its key or within a day; None if it would be a new one.
 
-    Raises Invalid and KeyReused, as :func:`renew` does.
+    Raises Invalid, KeyReused and NotFound, as :func:`renew` does.
     """
     _check(request, key)
     kept = None if key is None else await requests.find(connection, tenant_id, key, request, now=now)
     if kept is None and not request.again:
-        kept = await requests.find_equal(connection, tenant_id, request, now=now)
+        row = _pick(await rows.select(connection, [tenant_id]), request.subscription_id)
+        kept = await requests.find_equal(connection, row, request, now=now)
     return kept
 
 

@@ -12,6 +12,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.errors import KeyReused
 from appliance.renewals.answer import Answer
 from appliance.renewals.plan import Request
+from appliance.subscriptions.lifecycle import Subscription
 
 STATEMENTS = statements.load("renewals")
 
@@ -41,16 +42,16 @@ async def find(
     return Kept(request_id, _answer(answer))
 
 
-async def find_equal(connection: Connection[Any], tenant_id: str, request: Request, *, now: datetime) -> Kept | None:
-    """Return the renewal by the same request within GUARD, whatever its key."""
+async def find_equal(connection: Connection[Any], row: Subscription, request: Request, *, now: datetime) -> Kept | None:
+    """Return the renewal of ``row`` by the same request within GUARD, whatever its key, however it was put."""
     parameters = {
-        "tenant": tenant_id,
-        "subscription": request.subscription_id,
-        "hash": request.digest,
+        "tenant": row.tenant_id,
+        "subscription": row.subscription_id,
+        "hashes": request.spellings(row),
         "since": now - GUARD,
     }
-    row = await (await connection.execute(STATEMENTS["select_equal"], parameters)).fetchone()
-    return None if row is None else Kept(row[0], _answer(row[1]))
+    kept = await (await connection.execute(STATEMENTS["select_equal"], parameters)).fetchone()
+    return None if kept is None else Kept(kept[0], _answer(kept[1]))
 
 
 async def keep(

@@ -6,7 +6,7 @@ WHERE tenant_id = %(tenant)s AND key = %(key)s AND until > %(now)s
 -- name: select_equal
 -- The newest renewal by the same request, whatever its key.
 SELECT request_id, answer FROM renewal_requests
-WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND hash = %(hash)s AND changed
+WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND hash = ANY(%(hashes)s::bytea[]) AND changed
   AND asked_at > %(since)s
 ORDER BY asked_at DESC, request_id DESC LIMIT 1
 

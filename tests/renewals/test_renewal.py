@@ -86,6 +86,23 @@ async def test_the_same_request_renews_once_with_any_key_and_with_none(database:
         assert len(await terms_of(connection, main.subscription_id)) == 2
 
 
+async def test_what_the_subscription_has_may_be_named_or_left_out(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        main = await sell(connection, 5, term=DAY)
+        spellings = [
+            Request(main.subscription_id, 30, new_device_limit=7, plan_id="pro"),
+            Request(main.subscription_id, 30),
+            Request(main.subscription_id, 30, new_device_limit=7),
+            Request(main.subscription_id, 30, plan_id="pro"),
+        ]
+        outcomes = [await asked(connection, request) for request in spellings]
+        assert [outcome.answer.changed for outcome in outcomes] == [True, False, False, False]
+        other = await asked(connection, Request(main.subscription_id, 30, new_device_limit=8))
+        assert other.answer.changed
+        assert len(await terms_of(connection, main.subscription_id)) == 3
+
+
 async def test_a_request_a_day_later_is_a_new_one(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)

@@ -54,6 +54,9 @@ class RenewalNew(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ] = None
     again: Annotated[bool, Meta(description="Renew early, or once more on purpose; needs a key.")] = False
     idempotency_key: RenewalKey | None = None
+    key_by_name: Annotated[RenewalKey | None, Meta(description="As `idempotency_key`.")] = msgspec.field(
+        default=None, name=KEY_FIELD
+    )
 
 
 class CandidateOut(msgspec.Struct, frozen=True):
@@ -119,19 +122,19 @@ def blueprint(actions: RenewalActions) -> Blueprint:
             wanted.devices_to_deactivate or (),
             wanted.again,
         )
-        outcome = await actions.renew(tenant_of(), asked, key=key_of(wanted.idempotency_key))
+        outcome = await actions.renew(tenant_of(), asked, key=key_of(wanted.idempotency_key, wanted.key_by_name))
         headers = {REPLAYED: "true"} if outcome.renewed.replayed else {}
         return answer(_shown(outcome.renewed.answer, outcome.sync_status), HTTPStatus.OK, headers)
 
     return routes
 
 
-def key_of(in_body: str | None) -> str | None:
+def key_of(*in_body: str | None) -> str | None:
     """Return the key of the current request, from its header or its body; None without one.
 
     Raises Invalid for two that differ.
     """
-    given = {*request.headers.getlist(KEY_FIELD), *([] if in_body is None else [in_body])}
+    given = {*request.headers.getlist(KEY_FIELD), *(key for key in in_body if key is not None)}
     if len(given) > 1:
         raise Invalid("Two different keys were sent; send one, as the header or in the body.", "idempotency_key")
     return next(iter(given), None)

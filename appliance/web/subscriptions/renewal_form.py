@@ -153,7 +153,7 @@ class FormReader:
     async def repeats(self, connection: Connection[Any], draft: Draft) -> bool:
         """Return whether the same renewal was made within a day."""
         asked = draft.request(self.row)
-        return await requests.find_equal(connection, self.row.tenant_id, asked, now=self.now) is not None
+        return await requests.find_equal(connection, self.row, asked, now=self.now) is not None
 
     async def longest_silent(self, connection: Connection[Any], draft: Draft) -> Draft:
         """Return the draft with as many devices as must stop: those that are silent for the longest time."""

@@ -182,16 +182,17 @@ async def test_a_key_answers_as_before_and_says_so(database: Database) -> None:
         replays = [
             await admin.raw("POST", RENEW, json=wanted(main), headers={"Idempotency-Key": "order 4711"}),
             await admin.raw("POST", RENEW, json=wanted(main, idempotency_key="order 4711")),
+            await admin.raw("POST", RENEW, json=wanted(main, **{"Idempotency-Key": "order 4711"})),
             await admin.raw("POST", RENEW, json=wanted(main, idempotency_key="k"), headers={"Idempotency-Key": "k"}),
         ]
         other = await renewed(admin, 422, key="order 4711", subscription_id=main, term_days=30)
     assert first.status_code == 200
     assert "Idempotency-Replayed" not in first.headers
-    for replay in replays[:2]:
+    for replay in replays[:3]:
         assert replay.headers["Idempotency-Replayed"] == "true"
         assert replay.content == first.content
-    assert "Idempotency-Replayed" not in replays[2].headers
-    assert replays[2].json() == first.json() | {"changed": False, "note": "Already active"}
+    assert "Idempotency-Replayed" not in replays[3].headers
+    assert replays[3].json() == first.json() | {"changed": False, "note": "Already active"}
     assert other["code"] == "KEY_REUSED"
     assert facts(database, "SELECT count(*) FROM subscription_terms WHERE kind = 'RENEWED'") == [(1,)]
 
