@@ -64,6 +64,8 @@ class Patience:
     window: float = 60.0
     start: float = 60.0
     """What a start may take."""
+    served: float = 5.0
+    """A child that has served for so long was a good one: after it the delays start at the first again."""
     ask: float = 2.0
     """From one answer to the next question."""
     slow: float = 3.0
@@ -142,7 +144,7 @@ class Keeper:
         self._last_error: str | None = None
         self._restart_wanted = trio.Event()
         self._asked_at: float | None = None
-        self._served = False
+        self._served_from: float | None = None
         self._announce: Callable[[], None] = _nothing
 
     @property
@@ -202,7 +204,7 @@ class Keeper:
     async def _live(self, command: Command) -> str | None:
         """Run the child once. Return how it died, or None if it was stopped on purpose."""
         async with trio.open_nursery() as nursery:
-            self._served = False
+            self._served_from = None
             child = spawn(command, self._hear)
             nursery.start_soon(child.reap)
             self._child = child
@@ -229,7 +231,7 @@ class Keeper:
             if self._restart_wanted.is_set() or child.ended.is_set():
                 return
             self._state = ChildState.READY
-            self._served = True
+            self._served_from = self._clock.monotonic()
             self.ready.set()
             seconds = round(self._clock.monotonic() - began, 3)
             log.info("child serves", child=child.command.name, pid=child.pid, seconds=seconds)
@@ -276,7 +278,7 @@ class Keeper:
         now = self._clock.monotonic()
         name = self._program.name
         self._last_error = f"{died}: {self._last_lines[-1]}" if self._last_lines else died
-        if self._served:
+        if self._served_from is not None and now - self._served_from >= self._patience.served:
             self._backoff.reset()
         self._deaths.append(now)
         first = self._deaths[0] if len(self._deaths) == self._patience.deaths else -math.inf

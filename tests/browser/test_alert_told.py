@@ -1,6 +1,7 @@
 """An alert from its rule to its receiver, as an administrator sees it in a browser, over the whole appliance."""
 
 import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -45,6 +46,14 @@ def say(appliance: ApplianceProcess, token: str, temperature: float) -> None:
     assert answer.is_success, answer.text
 
 
+def metric_is_known(appliance: ApplianceProcess, page: Page) -> None:
+    """Wait until the appliance has learned the metric, which it looks for every ten seconds: the editor offers it."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not appliance.query("SELECT FROM metrics WHERE tenant_id = %s AND name = 'temperature'", TENANT):
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(100)
+
+
 def add_route(page: Page, name: str, integration: str, *switched: str) -> None:
     """Fill in the form of a route, which has the tiles Critical and High ticked."""
     page.goto("/routes/+new")
@@ -75,6 +84,7 @@ def test_an_alert_is_told_after_a_retry_and_its_page_says_why_another_route_was_
     add_route(page, "Serious", "Line server (Webhook)")
     add_route(page, "Harmless", "Line server (Webhook)", "Critical", "High", "Low")
 
+    metric_is_known(running, page)
     page.goto("/rules")
     page.get_by_role("link", name="New rule").first.click()
     page.get_by_label("Name").fill("Much too warm")

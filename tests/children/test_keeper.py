@@ -14,6 +14,7 @@ from appliance.children.polling import until
 from appliance.children.process import Child, Command
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
+from tests.support.busy import within
 
 
 class Script:
@@ -191,20 +192,25 @@ async def test_one_that_does_not_take_the_question_is_asked_again() -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_the_delay_before_a_restart_does_not_grow_while_the_child_serves_in_between() -> None:
+async def delays(patience: Patience) -> list[float]:
+    """Kill a child six times as soon as it serves, and return the seconds between its starts."""
     program = Script(SERVES)
-    keeper = Keeper(program, SystemClock(), Patience(deaths=100))
+    keeper = Keeper(program, SystemClock(), patience)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run, nothing)
-        with trio.fail_after(10):
-            for number in range(8):
+        with trio.fail_after(20):
+            for number in range(6):
                 await until(keeper.ready.is_set, period=0.002)
                 assert keeper.child is not None
                 keeper.child.signal(signal.SIGKILL)
                 await until(lambda: len(program.ends) > number, period=0.002)  # noqa: B023 - called in this round
         nursery.cancel_scope.cancel()
-    gaps = [later - earlier for earlier, later in zip(program.starts, program.starts[1:], strict=False)]
-    assert sum(gaps) < 8, gaps
+    return [later - earlier for earlier, later in zip(program.starts, program.starts[1:], strict=False)]
+
+
+async def test_the_delay_before_a_restart_grows_unless_the_child_has_served_for_a_while() -> None:
+    assert max(await delays(Patience(deaths=100, served=60.0))) > 1.2
+    assert sum(await delays(Patience(deaths=100, served=0.0))) < 3 * within(0.6)
 
 
 async def test_without_descriptors_of_our_own_nothing_is_said_of_the_child() -> None:
