@@ -66,6 +66,7 @@ def test_what_a_first_start_ten_years_ahead_has_written_heals(box: Box) -> None:
     assert box.trusts(), "a new appliance knows nothing better"
     box.furnish()
     box.appliance.query("UPDATE subscriptions SET term_end = term_end + interval '11 years' RETURNING 1")
+    box.takes_in_new_ends()
     box.send("d-1", timed=0)
     box.all_stored()
     wait_for(lambda: box.appliance.query("SELECT count(*) FROM device_state") == [(1,)])
