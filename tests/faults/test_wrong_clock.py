@@ -21,7 +21,8 @@ CASES: dict[str, Callable[[float], float]] = {
     "an hour back": lambda now: now - HOUR,
     "2036": lambda _now: 2_096_000_000.0,
 }
-SHORT = list(CASES)[: times(2)]
+AT_START = ["1970", *(case for case in CASES if case != "1970")][: times(1)]
+DURING = list(CASES)[: times(1)]
 """The others are tried by ``make soak``."""
 
 
@@ -48,10 +49,11 @@ def becomes_right_again(box: Box) -> None:
     box.newest_is_not_late("d-1")
     box.is_well()
     box.times_are_past()
+    box.end_in(13)  # the same end: a term that changed is looked at at once, and not in the next round
     wait_for(lambda: box.warnings() == [(30, "CLOSED", "superseded"), (14, "OPEN", None)])
 
 
-@pytest.mark.parametrize("case", SHORT)
+@pytest.mark.parametrize("case", AT_START)
 def test_a_start_with_a_wrong_clock_harms_nothing(box: Box, case: str) -> None:
     box.appliance.start()
     box.furnish()
@@ -84,7 +86,7 @@ def operators_are_told(box: Box) -> list[str]:
     return [status for (status,) in alerts]
 
 
-@pytest.mark.parametrize("case", SHORT)
+@pytest.mark.parametrize("case", DURING)
 def test_a_clock_that_becomes_wrong_during_the_run_harms_nothing(box: Box, case: str) -> None:
     box.appliance.start()
     box.furnish()
