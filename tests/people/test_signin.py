@@ -179,6 +179,7 @@ async def test_a_new_password_of_an_own_account_is_a_new_guess_at_another(databa
         guess, rounds = VIEWERS, 0
         while isinstance(await at.try_sign_in("same@x.example", guess, THIEF), SignedIn):
             rounds += 1
+            assert rounds <= FREE
             guess = f"a new password {rounds}"
             await at.signin.set_password(viewer, guess, at.by(viewer), but=None)
         assert rounds == FREE, "each was a guess at the operator's account, and none was taken back"

@@ -81,3 +81,12 @@ def test_whole_days_are_those_of_the_calendar_and_none_are_left_after_the_end() 
     assert terms.whole_days_left(end, terms.end_after(date(2026, 10, 21), OSLO), OSLO) == 10
     assert terms.whole_days_left(end, end, OSLO) == 0
     assert terms.whole_days_left(end, end + timedelta(days=3), OSLO) == 0
+
+
+def test_a_time_of_day_that_the_clock_skips_into_the_next_day_stays_on_its_day() -> None:
+    nuuk = ZoneInfo("America/Nuuk")  # on Saturday, 28 March 2026, the clock goes from 23:00 to midnight
+    for days in DAYS:
+        end = datetime(2026, 3, 28, 23, 30, tzinfo=nuuk) - timedelta(days=days)
+        moved = terms.extended(end, days, nuuk)
+        assert terms.last_full_day(moved, nuuk) == date(2026, 3, 27)
+        assert terms.last_full_day(moved, nuuk) == terms.last_full_day(end, nuuk) + timedelta(days=days)
