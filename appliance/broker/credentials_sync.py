@@ -40,7 +40,7 @@ Ready = Callable[[], Awaitable[object]]
 
 def users_of(copy: BrokerCredentials) -> Users:
     """Return credentials as the broker's files hold them."""
-    return Users(copy.passwords, copy.denials)
+    return Users(copy.passwords, copy.claims)
 
 
 async def read_users(pool: Pool) -> Users:

@@ -28,6 +28,7 @@ import trio
 from appliance.broker.accounts import PRIVATE_USER
 from appliance.clock import Clock
 from appliance.metrics import Metrics
+from appliance.reading import Kind
 from appliance.runtime.activity import activity
 
 MAX_REFUSALS = 1000
@@ -56,6 +57,7 @@ DENIED = re.compile(r"Denied PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?
 TOO_LARGE = re.compile(r"Dropped too large PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. ")
 TOO_MANY_CONNECTIONS = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
 UNKNOWN_CLIENT = "<unknown>"
+KINDS = frozenset(kind.value for kind in Kind)
 
 
 class RefusalCause(StrEnum):
@@ -117,8 +119,8 @@ class BrokerRefusal:
             case RefusalCause.TOPIC if self.username is not None and "/" in self.username:
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/telemetry`"
             case RefusalCause.TOPIC if self.username is not None:
-                own = (self.topic or "").startswith(f"tenant/{self.username}/device/")
-                if own and (self.topic or "").count("/") == 4:
+                levels = (self.topic or "").split("/")
+                if levels[:3] == ["tenant", self.username, "device"] and len(levels) == 5 and levels[4] in KINDS:
                     return "this device has its own credential; it can no longer use the claim user"
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
             case RefusalCause.SIGN_IN:

@@ -35,6 +35,9 @@ from appliance.watchdog.probes import PROBES_AN_INTERVAL
 
 SILENT = "does not answer"
 """Of a child that runs and hangs."""
+SEEN_TOO_LARGE = 2
+"""How many times as large as our own limit a message may be for the broker: up to there, one that is too large is
+quarantined. The broker refuses any larger one, which is seen as well, so that what it keeps of a message is small."""
 HELD_SECONDS = 2.0
 """Seconds for which a batch may wait for its commit until messages count as held up."""
 
@@ -244,5 +247,6 @@ async def _let_devices_in(
 def broker_limits(config: Config) -> BrokerLimits:
     """Return what the embedded broker bears: above our own limits, so that we see and quarantine what is too large."""
     return BrokerLimits(
-        max_message_bytes=16 * config.ingest.max_payload_bytes, max_inflight_messages=config.ingest.receive_max
+        max_message_bytes=SEEN_TOO_LARGE * config.ingest.max_payload_bytes,
+        max_inflight_messages=config.ingest.receive_max,
     )

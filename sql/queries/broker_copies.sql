@@ -6,11 +6,15 @@ SELECT pg_current_snapshot()::text,
     FROM device_credentials), ''),
   coalesce((SELECT string_agg(tenant_id || ':' || claim_mqtt_hash || E'\n', '' ORDER BY tenant_id)
     FROM tenants WHERE claim_enabled AND claim_mqtt_hash IS NOT NULL), ''),
-  coalesce((SELECT string_agg('user ' || tenant_id || E'\n' || denials, '' ORDER BY tenant_id)
-    FROM (SELECT tenant_id,
+  coalesce((SELECT string_agg('user ' || t.tenant_id
+        || E'\ntopic write tenant/' || t.tenant_id || E'/device/+/telemetry'
+        || E'\ntopic write tenant/' || t.tenant_id || E'/device/+/heartbeat'
+        || E'\ntopic write tenant/' || t.tenant_id || E'/device/+/status'
+        || E'\ntopic deny tenant/' || t.tenant_id || E'/+\n' || coalesce(shut_out.denials, ''), '' ORDER BY t.tenant_id)
+    FROM tenants AS t LEFT JOIN (SELECT tenant_id,
         string_agg('topic deny tenant/' || tenant_id || '/device/' || device_id || E'/#\n', '' ORDER BY device_id) AS denials
-      FROM device_credentials JOIN tenants USING (tenant_id)
-      WHERE claim_enabled AND claim_mqtt_hash IS NOT NULL GROUP BY tenant_id) AS shut_out), ''),
+      FROM device_credentials GROUP BY tenant_id) AS shut_out USING (tenant_id)
+    WHERE t.claim_enabled AND t.claim_mqtt_hash IS NOT NULL), ''),
   (SELECT min(switch_at) FROM device_credentials)
 
 -- name: hold_lock

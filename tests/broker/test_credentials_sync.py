@@ -34,7 +34,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many
 from appliance.mqtt.client import Client
-from appliance.mqtt.errors import ConnectError
+from appliance.mqtt.errors import ConnectError, NegativeAckError
 from appliance.renewals.plan import Request
 from appliance.renewals.policy import RenewalPolicy
 from appliance.renewals.renewal import renew
@@ -263,6 +263,56 @@ async def test_the_claim_user_comes_and_goes(database: Database, folder: Path) -
             change = await broker_sync.this_change(there.connection)
         await there.arrived(change)
         assert not await accepted(there.device(second))
+
+
+async def test_a_user_may_publish_its_own_kinds_and_nothing_else(database: Database, folder: Path) -> None:
+    kinds = ("telemetry", "heartbeat", "status")
+    own = [f"tenant/acme/device/d1/{kind}" for kind in kinds]
+    others = [f"tenant/acme/device/{device}/{kind}" for device in ("d2", "") for kind in kinds]
+    async with open_sync(database, folder) as there:
+        issued = await there.add("d1")
+        async with there.connection.transaction():
+            claim = await tenants.rotate_claim(there.connection, TENANT, BY)
+            change = await broker_sync.this_change(there.connection)
+        await there.arrived(change)
+        claiming = IssuedSecrets(TENANT, "", claim.claim_username, claim.claim_password, "")
+        may = {"d1": (issued, own), "claim": (claiming, others)}
+        for name, (user, allowed) in may.items():
+            async with there.device(user) as client:
+                for topic in [*own, *others, *NOBODYS]:
+                    taken = await publishes(client, topic)
+                    assert taken is (topic in allowed), f"{name} publishes to {topic}"
+
+
+NOBODYS = (
+    "tenant/acme/device/d1/q0",
+    "tenant/acme/device/d1/down/x",
+    "tenant/acme/device/d1/telemetry/x",
+    "tenant/acme/device/d1/device/x/telemetry",
+    "tenant/acme/device/d3/q0",
+    "tenant/acme/device/d3/down",
+    "tenant/acme/device/d3/down/x",
+    "tenant/acme/telemetry",
+    "tenant/acme/status",
+    "tenant/acme/x",
+    "tenant/acme/device/telemetry",
+    "tenant/other/device/d1/telemetry",
+    "tenant/acme",
+    "acme",
+    "appliance/probe",
+    "appliance/sweep",
+    "$SYS/broker/version",
+)
+"""Topics that none of a tenant's users may publish to."""
+
+
+async def publishes(client: Client, topic: str) -> bool:
+    """Whether the broker takes a retained message."""
+    try:
+        await client.publish(topic, b"{}", retain=True)
+    except NegativeAckError:
+        return False
+    return True
 
 
 async def test_nothing_is_reloaded_while_the_session_is_away(database: Database, folder: Path) -> None:

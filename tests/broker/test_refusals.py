@@ -103,10 +103,16 @@ def test_a_denied_topic_names_device_and_mend() -> None:
 def test_a_denied_claim_user_learns_why() -> None:
     connected = "New client connected from 192.0.2.7:1 as c (p2, c1, k60, u'acme')."
     line = "Denied PUBLISH from c (d0, q1, r0, m1, '{}', ... (1 bytes))"
-    own, strange = read(connected, line.format("tenant/acme/device/d1/telemetry"), line.format("acme/d1"))
+    own, strange, kind = read(
+        connected,
+        line.format("tenant/acme/device/d1/telemetry"),
+        line.format("acme/d1"),
+        line.format("tenant/acme/device/d1/q0"),
+    )
     assert (own.tenant_id, own.device_id) == ("acme", "d1")
     assert own.hint() == "this device has its own credential; it can no longer use the claim user"
     assert strange.hint() == "publishes to `acme/d1`, should be `tenant/acme/device/DEVICE/telemetry`"
+    assert kind.hint() == "publishes to `tenant/acme/device/d1/q0`, should be `tenant/acme/device/DEVICE/telemetry`"
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,21 @@ def test_the_appliances_own_user_comes_first() -> None:
 
 def test_a_device_may_what_its_name_spells() -> None:
     text = acl_file(Users())
-    assert "pattern write tenant/%u/+\n" in text
-    assert "pattern read tenant/%u/down/#\n" in text
-    assert "pattern write tenant/%u/device/+/+\n" in text
+    assert [line for line in text.splitlines() if line.startswith("pattern")] == [
+        "pattern write tenant/%u/telemetry",
+        "pattern write tenant/%u/heartbeat",
+        "pattern write tenant/%u/status",
+        "pattern read tenant/%u/down/#",
+    ], "what else a device may publish, the broker keeps in its memory"
     assert text.count("topic readwrite") == 1
 
 
-def test_denials_stand_behind_the_patterns() -> None:
-    denials = "user acme\ntopic deny tenant/acme/device/d1/#\n"
-    assert acl_file(Users(denials=denials)) == acl_file(Users()) + denials
+def test_lines_of_claim_users_stand_behind_the_patterns() -> None:
+    claims = "user acme\ntopic write tenant/acme/device/+/telemetry\n"
+    assert acl_file(Users(claims=claims)) == acl_file(Users()) + claims
+
+
+def test_what_the_broker_keeps_of_a_message_is_little_more_than_the_largest_that_is_stored() -> None:
+    lines = rendered(OLD, None)
+    assert int(option(lines, "message_size_limit")) <= 2 * 16384
+    assert int(option(lines, "max_packet_size")) <= 3 * 16384, "it is set aside as soon as a client announces a packet"

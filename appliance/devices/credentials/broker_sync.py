@@ -49,8 +49,8 @@ class BrokerCredentials:
     snapshot: str
     passwords: str = field(repr=False)
     """Lines of the password file: devices, then claim users."""
-    denials: str
-    """Lines of the ACL: the devices for which a claim user may not publish."""
+    claims: str
+    """Lines of the ACL: what each claim user may publish, and the devices for which it may not."""
     next_switch: datetime | None
     """When the next staged password takes over."""
 
@@ -61,8 +61,8 @@ async def read(connection: Connection[Any]) -> BrokerCredentials:
     row = await cursor.fetchone()
     if row is None:
         raise RuntimeError("a SELECT without FROM gives one row")
-    snapshot, devices, claims, denials, next_switch = row
-    return BrokerCredentials(snapshot, devices + claims, denials, next_switch)
+    snapshot, devices, claim_passwords, claims, next_switch = row
+    return BrokerCredentials(snapshot, devices + claim_passwords, claims, next_switch)
 
 
 async def hold_lock(connection: Connection[Any], key: int) -> None:

@@ -51,20 +51,26 @@ async def transaction(connection: Connection[Any]) -> AsyncIterator[Connection[A
         yield connection
 
 
+def writes(tenant: str) -> str:
+    """The lines of a claim user: three kinds of message of any device, and no device named like the tenant."""
+    kinds = "".join(f"topic write tenant/{tenant}/device/+/{kind}\n" for kind in ("telemetry", "heartbeat", "status"))
+    return f"user {tenant}\n{kinds}topic deny tenant/{tenant}/+\n"
+
+
 async def test_a_copy_holds_the_lines_of_both_files(database: Database) -> None:
     async with world(database) as connection:
         await issue_tenant(connection, "other")
         copy = await broker_sync.read(connection)
         names = [line.split(":")[0] for line in copy.passwords.splitlines()]
         assert names == ["acme/device/d1", "acme", "other"]
-        assert copy.denials == "user acme\ntopic deny tenant/acme/device/d1/#\n"
+        assert copy.claims == writes("acme") + "topic deny tenant/acme/device/d1/#\n" + writes("other")
         assert "$7$" not in repr(copy)
         await tenants.set_claim(connection, TENANT, BY, enabled=False)
         await tenants.suspend(connection, "other", BY)
         copy = await broker_sync.read(connection)
         names = [line.split(":")[0] for line in copy.passwords.splitlines()]
         assert names == ["acme/device/d1", "other"], "a suspended tenant's messages are refused with a reason"
-        assert copy.denials == ""
+        assert copy.claims == writes("other")
         await changes.revoke(connection, TENANT, "d1", BY)
         assert "d1" not in (await broker_sync.read(connection)).passwords
 
@@ -72,7 +78,7 @@ async def test_a_copy_holds_the_lines_of_both_files(database: Database) -> None:
 async def test_an_empty_database_makes_an_empty_copy(database: Database) -> None:
     async with ingest(database) as connection:
         copy = await broker_sync.read(connection)
-    assert (copy.passwords, copy.denials, copy.next_switch) == ("", "", None)
+    assert (copy.passwords, copy.claims, copy.next_switch) == ("", "", None)
 
 
 async def test_a_copy_says_when_something_is_due(database: Database) -> None:
