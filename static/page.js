@@ -205,8 +205,9 @@
 
   // ---------- Busy buttons ----------
 
+  // A form that downloads leaves its page as it is: nothing would end the mark.
   function submitted({ submitter, defaultPrevented, target }) {
-    if (defaultPrevented || submitter === null || target.method !== "post") return;
+    if (defaultPrevented || submitter === null || target.method !== "post" || target.hasAttribute("data-download")) return;
     setTimeout(() => submitter.setAttribute("aria-busy", "true"), BUSY_AFTER);
   }
 

@@ -101,6 +101,10 @@ class NewDevice:
     interval: float | None = None
     subscription_id: str | None = None
     """The subscription whose seat it takes; None is the preferred one of the tenant."""
+    stated_tenant: str | None = None
+    """The tenant that an imported row names: a row of another tenant is not taken."""
+    stated_status: DeviceStatus | None = None
+    """The status that an imported row names: only ACTIVE devices are registered anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """A device's life as a person leads it through the browser, against a whole appliance with its own broker."""
 
+import csv
 import re
 import shlex
 import subprocess
@@ -114,4 +115,32 @@ def test_a_rotated_password_takes_effect_when_it_is_switched_to(running: Applian
     page.get_by_role("button", name="Switch now").click()
     expect(page.get_by_text("The new password is in use.")).to_be_visible()
     assert (publish(old) != 0, publish(new)) == (True, 0)
+    context.close()
+
+
+def test_devices_are_imported_and_their_credentials_downloaded_as_one_file(
+    running: ApplianceProcess, browser: Browser
+) -> None:
+    url = running.run["web_url"]
+    context = browser.new_context()
+    sign_browser_in(context, url, signed_in(running.conninfo(), Role.ADMIN, "acme"))
+    page = context.new_page()
+    page.clock.install()
+    page.goto(f"{url}/devices/+import")
+    lines = b"sep=;\r\nDevice ID;Name\r\nimp-1;One\r\nimp-2;Two\r\n;;\r\n"
+    page.get_by_label("CSV file").set_input_files({"name": "d.csv", "mimeType": "text/csv", "buffer": lines})
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_label("Give new devices a credential").check()
+    page.get_by_role("button", name="Import 2 rows").click()
+    button = page.get_by_role("button", name="Download as CSV")
+    with page.expect_download() as download:
+        button.click()
+    page.clock.run_for(SECONDS)
+    expect(button).not_to_have_attribute("aria-busy", "true")
+    rows = list(csv.DictReader(download.value.path().read_text("utf-8-sig").splitlines()))
+    assert [row["device_id"] for row in rows] == ["imp-1", "imp-2"]
+    page.goto(f"{url}/devices/imp-2")
+    line = page.locator("#line-mqtt").text_content()
+    assert line is not None
+    assert publish(line.replace("'...'", rows[1]["mqtt_password"])) == 0
     context.close()

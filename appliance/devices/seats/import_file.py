@@ -1,23 +1,60 @@
 """A CSV file of devices, read into values. Errors name the line and the column.
 
-The first line names the columns, in any order; ``device_id`` must be there. Cells are separated by commas, semicolons
-or tabs, whichever the first line uses; the tags within their cell by ``|``. A byte order mark is skipped.
+The first line that is not empty names the columns, in any order and as people write them (``Device ID`` is
+``device_id``); ``device_id`` must be there. Cells are separated by commas, semicolons or tabs, whichever that line
+uses, or as a line ``sep=;`` before it says; the tags within their cell by ``|``. Empty lines, and empty cells beyond
+the last column, are left out. A file is UTF-8, or UTF-16 with its mark; a byte order mark is skipped.
+
+The list of devices can be imported as it was exported: what it says beyond the description of a device is left out, but
+for the tenant and the status of a row, which decide whether it is taken (:mod:`appliance.devices.seats.imports`).
 """
 
+import codecs
 import csv
 import difflib
 import io
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.devices.device import NewDevice
+from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.errors import Invalid
 
 COLUMNS = ("device_id", "name", "site_id", "place", "tags", "subscription_id", "interval")
+"""What a file may say of a device."""
+DECIDING = ("tenant_id", "status")
+"""Columns of the exported list that decide whether a row is taken."""
+LEFT_OUT = (
+    "presence",
+    "learned_interval",
+    "last_seen_at",
+    "last_heard_at",
+    "refused_reason",
+    "own_credential",
+    "created_at",
+)
+"""Columns of the exported list that nobody sets."""
+OTHER_NAMES: Mapping[str, str] = {
+    "device": "device_id",
+    "id": "device_id",
+    "deviceid": "device_id",
+    "device_name": "name",
+    "site": "site_id",
+    "siteid": "site_id",
+    "tag": "tags",
+    "subscription": "subscription_id",
+    "subscriptionid": "subscription_id",
+    "interval_s": "interval",
+    "interval_seconds": "interval",
+    "tenant": "tenant_id",
+}
 DELIMITERS = ",;\t"
 TAG_DELIMITER = "|"
+_SEPARATOR_LINE = re.compile(r'[\r\n]*"?sep=(\t|[,;])', re.IGNORECASE)
+_ESCAPED_FORMULA = re.compile(r"'+[=+\-@]")
+"""A text that the export put behind an apostrophe, so that no spreadsheet takes it for a formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +65,35 @@ class ImportRow:
     new: NewDevice
 
 
-def read(data: bytes) -> list[ImportRow]:
-    """Return the rows of a file; empty lines are left out. Raises Invalid for the first fault."""
+def decode(data: bytes) -> str:
+    """Return the text of a file without its byte order mark. Raises Invalid, which names the line."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Invalid(f"Line {line}: not UTF-8; save the file as CSV UTF-8.") from None
-    first = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first.count)
+
+
+def read(data: bytes) -> list[ImportRow]:
+    """Return the rows of a file; empty lines are left out. Raises Invalid for the first fault."""
+    text = decode(data)
+    said = _SEPARATOR_LINE.match(text)
+    delimiter = said[1] if said else _delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows = _rows(reader)
-    _, columns = next(rows, (1, []))
-    _check_columns(columns)
-    return [ImportRow(line, _device(line, columns, cells)) for line, cells in rows if any(cells)]
+    rows = ((line, cells) for line, cells in _rows(reader) if any(cells))
+    if said:
+        next(rows)
+    head, heads = next(rows, (1, []))
+    columns = _columns(head, heads)
+    return [ImportRow(line, _device(line, columns, cells)) for line, cells in rows]
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the cells of the first line that has more than delimiters."""
+    lines = io.StringIO(text)
+    first = next((line for line in lines if line.strip(f"{DELIMITERS} \r\n")), "")
+    return max(DELIMITERS, key=first.count)
 
 
 def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -49,29 +101,48 @@ def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:
     while True:
         line = reader.line_num + 1
         try:
-            yield line, [cell.strip() for cell in next(reader)]
+            yield line, [_cell(cell) for cell in next(reader)]
         except StopIteration:
             return
         except csv.Error as error:
             raise Invalid(f"Line {line}: {error}.") from None
 
 
-def _check_columns(columns: Sequence[str]) -> None:
-    for place, name in enumerate(columns, start=1):
-        if name not in COLUMNS:
+def _cell(text: str) -> str:
+    text = text.strip()
+    return text[1:] if _ESCAPED_FORMULA.match(text) else text
+
+
+def _columns(line: int, heads: Sequence[str]) -> list[str]:
+    """Return the names of the columns, empty for those without one. Raises Invalid."""
+    names: list[str] = []
+    for place, head in enumerate(heads, start=1):
+        name = _name(head)
+        if name and name not in (*COLUMNS, *DECIDING, *LEFT_OUT):
             near = difflib.get_close_matches(name, COLUMNS, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(COLUMNS)}."
-            raise Invalid(f"Line 1, column {place}: no column is called {name!r}{hint}")
-        if name in columns[: place - 1]:
-            raise Invalid(f"Line 1, column {place}: {name} is there twice.")
-    if "device_id" not in columns:
-        raise Invalid("Line 1: there is no column device_id.")
+            raise Invalid(f"Line {line}, column {place}: no column is called {head!r}{hint}")
+        if name and name in names:
+            raise Invalid(f"Line {line}, column {place}: {name} is there twice.")
+        names.append(name)
+    if "device_id" not in names:
+        raise Invalid(f"Line {line}: there is no column device_id.")
+    return names
+
+
+def _name(head: str) -> str:
+    """Return the name of a column from its head, as people write it: ``Device ID``, ``Interval (s)``."""
+    name = re.sub(r"[\W_]+", "_", head.casefold()).strip("_")
+    return OTHER_NAMES.get(name, name)
 
 
 def _device(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewDevice:
-    if len(cells) > len(columns):
-        raise Invalid(f"Line {line}: {len(cells)} cells, but {len(columns)} columns.")
+    width = max(place for place, cell in enumerate(cells, start=1) if cell)
+    if width > len(columns):
+        raise Invalid(f"Line {line}: {width} cells, but {len(columns)} columns.")
     given = {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
+    if "" in given:
+        raise Invalid(f"Line {line}: {given['']!r} stands in a column without a name; give it one.")
     if "device_id" not in given:
         raise Invalid(f"Line {line}, column device_id: it is empty.")
     return NewDevice(
@@ -82,6 +153,8 @@ def _device(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewDevic
         tags=tuple(tag for tag in map(str.strip, given.get("tags", "").split(TAG_DELIMITER)) if tag),
         interval=_interval(line, given.get("interval")),
         subscription_id=given.get("subscription_id"),
+        stated_tenant=given.get("tenant_id"),
+        stated_status=_status(line, given.get("status")),
     )
 
 
@@ -89,9 +162,18 @@ def _interval(line: int, text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        seconds = float(text)
+        seconds = float(text.replace(",", "."))
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise Invalid(f"Line {line}, column interval: {text!r} is not a number of seconds.")
     return seconds
+
+
+def _status(line: int, text: str | None) -> DeviceStatus | None:
+    if text is None:
+        return None
+    try:
+        return DeviceStatus(text.upper())
+    except ValueError:
+        raise Invalid(f"Line {line}, column status: {text!r} is not one of {', '.join(DeviceStatus)}.") from None

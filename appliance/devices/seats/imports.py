@@ -1,7 +1,8 @@
 """The import of many devices: the outcome of each row is decided in memory, then written with a few statements.
 
 An import can be run again: what is there already is only described anew where a row says something else. A row that
-cannot be taken costs that row, not the import.
+cannot be taken costs that row, not the import. A row that names its tenant and its status, as the exported list does,
+is taken for that tenant only, and takes no seat for a device that was out of service.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,24 +59,28 @@ async def import_many(
     if dry_run:
         await changes.check_tenant(connection, tenant_id)
         allocator = SeatAllocator(await rows.select(connection, [tenant_id]), context.settled, grace=grace)
-        return plan(devices, await changes.select_devices(connection, tenant_id, ids), allocator)
+        return plan(tenant_id, devices, await changes.select_devices(connection, tenant_id, ids), allocator)
     async with changes.changing_seats(connection, tenant_id) as subscriptions:
         allocator = SeatAllocator(subscriptions, context.settled, grace=grace)
         existing = await changes.lock_devices(connection, tenant_id, ids)
-        lines = plan(devices, existing, allocator)
+        lines = plan(tenant_id, devices, existing, allocator)
         made = await _create(connection, tenant_id, lines, context)
         await _describe(connection, tenant_id, lines, existing, context)
         await record(connection, *_entries(context, lines, existing, made), now=context.now)
     return [_as_made(line, made) for line in lines]
 
 
-def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator: SeatAllocator) -> list[ImportLine]:
+def plan(
+    tenant_id: str, devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator: SeatAllocator
+) -> list[ImportLine]:
     """Return the outcome of each row; takes seats of ``allocator``. ``existing`` includes deleted devices."""
     seen: set[str] = set()
     lines = []
     for new in devices:
         fault = device_fault(new)
         why_not = None if fault is None else fault.words
+        if why_not is None and new.stated_tenant not in (None, tenant_id):
+            why_not = f"the row is of tenant {new.stated_tenant}; take the column tenant_id out to register it here"
         if why_not is None and new.device_id in seen:
             why_not = "the device is also in an earlier row"
         seen.add(new.device_id)
@@ -86,6 +91,9 @@ def plan(devices: Sequence[NewDevice], existing: Mapping[str, Device], allocator
 def _outcome(new: NewDevice, existing: Mapping[str, Device], allocator: SeatAllocator) -> ImportLine:
     device = existing.get(new.device_id)
     if device is None or device.status is DeviceStatus.DECOMMISSIONED:
+        if new.stated_status not in (None, DeviceStatus.ACTIVE):
+            why_not = f"the row says it is {new.stated_status}; take the column status out to register it as ACTIVE"
+            return ImportLine(new, ImportOutcome.REFUSED, why_not)
         try:
             return ImportLine(new, ImportOutcome.CREATED, "", allocator.take(new.subscription_id))
         except NoCapacity as error:

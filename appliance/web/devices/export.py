@@ -1,4 +1,7 @@
-"""The list of devices as a CSV file."""
+"""The list of devices as a CSV file, which can be imported again as it is.
+
+:mod:`appliance.devices.seats.import_file` knows every column, and a test imports what was exported.
+"""
 
 from typing import Any
 
@@ -23,6 +26,7 @@ HEADS = (
     "presence",
     "subscription_id",
     "interval",
+    "learned_interval",
     "last_seen_at",
     "last_heard_at",
     "refused_reason",
@@ -53,7 +57,8 @@ def _cells(member: FleetDevice) -> tuple[Any, ...]:
         device.status.value,
         member.presence.value if device.status is DeviceStatus.ACTIVE else None,
         device.subscription_id,
-        member.interval,
+        device.interval,
+        member.learned_interval,
         member.last_seen_at,
         member.last_heard_at,
         member.refused_reason,

@@ -4,7 +4,18 @@ from appliance.web.devices.actions import DeviceActions
 from appliance.web.devices.api import bulk, devices, telemetry
 from appliance.web.devices.api import lifecycle as lifecycle_api
 from appliance.web.devices.views import bulk as bulk_view
-from appliance.web.devices.views import delete, detail, edit, importing, lifecycle, listing, messages, new, rotate
+from appliance.web.devices.views import (
+    credentials_file,
+    delete,
+    detail,
+    edit,
+    importing,
+    lifecycle,
+    listing,
+    messages,
+    new,
+    rotate,
+)
 from appliance.web.mount import Mount
 
 
@@ -17,6 +28,7 @@ def install(mount: Mount) -> None:
         bulk_view.blueprint(renderer, actions),
         new.blueprint(renderer, actions, port),
         importing.blueprint(renderer, actions),
+        credentials_file.blueprint(platform),
         detail.blueprint(renderer, port),
         messages.blueprint(renderer),
         edit.blueprint(renderer, actions),

@@ -35,7 +35,10 @@ def _prefers_csv() -> bool:
 
 
 def cell(value: Any) -> str:
-    """Return the text of a cell: numbers plain, None empty, a text that looks like a formula behind an apostrophe."""
+    """Return the text of a cell: numbers plain, None empty, a text that looks like a formula behind an apostrophe.
+
+    The apostrophe goes before texts that begin with some already, too, so that an import can take exactly it away.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -45,7 +48,7 @@ def cell(value: Any) -> str:
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.devices.device import NewDevice
+from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.devices.seats.import_file import ImportRow, read
 from appliance.errors import Invalid
 
@@ -24,10 +24,40 @@ def test_a_full_row() -> None:
         b"device_id\tname\nd1\tPumpe\n",
         b" device_id , name \n d1 , Pumpe \n",
         b"device_id,name\nd1,Pumpe",
+        b"\xef\xbb\xbfDevice ID;Device name\r\nd1;Pumpe\r\n",
+        b"Id,NAME\nd1,Pumpe\n",
+        b"device-id;name;;;\nd1;Pumpe;;;\n;;;;\n",
+        "device_id\tname\r\nd1\tPumpe\r\n".encode("utf-16"),
     ],
 )
 def test_as_spreadsheets_write_it(data: bytes) -> None:
     assert read(data) == [ImportRow(2, NewDevice("d1", name="Pumpe"))]
+
+
+@pytest.mark.parametrize("said", ["sep=;", '"sep=;"', "SEP=;", "sep=;;;"])
+def test_a_line_that_says_what_separates_cells_is_believed(said: str) -> None:
+    text = f"{said}\r\nDevice ID;Name, as people say it;Place\r\nd1;Pump;a, b; c, d\r\n"
+    with pytest.raises(Invalid, match="Line 2, column 2: no column is called 'Name, as people say it'"):
+        read(text.encode())
+    read_of = read(text.replace("Name, as people say it", "Name").replace("; c, d", "").encode())
+    assert read_of == [ImportRow(3, NewDevice("d1", name="Pump", place="a, b"))]
+
+
+def test_empty_lines_before_the_heads_are_left_out() -> None:
+    assert read(b";;\n\n;;\nSite;Device;Interval (s)\nhall;d1;2,5\n") == [
+        ImportRow(5, NewDevice("d1", site_id="hall", interval=2.5))
+    ]
+
+
+def test_what_the_exported_list_says_beyond_a_description_is_read_or_left_out() -> None:
+    heads = "tenant_id,device_id,name,status,presence,learned_interval,last_seen_at,own_credential,created_at"
+    row = "acme,'-d1,'=cmd(),REVOKED,ONLINE,60.0,2026-11-26T01:02:03+00:00,true,2026-11-26T01:02:03+00:00"
+    assert read(f"{heads}\n{row}\n".encode()) == [
+        ImportRow(
+            2,
+            NewDevice("-d1", name="=cmd()", stated_tenant="acme", stated_status=DeviceStatus.REVOKED),
+        )
+    ]
 
 
 def test_only_the_id_is_needed() -> None:
@@ -48,6 +78,9 @@ def test_only_the_id_is_needed() -> None:
         ("device_id,interval\nd1,soon\n", "Line 2, column interval: 'soon' is not a number of seconds."),
         ("device_id,interval\nd1,nan\n", "Line 2, column interval: 'nan' is not a number of seconds."),
         ('device_id,name\nd1,"open\n', "Line 2: unexpected end of data."),
+        ("device_id,status\nd1,asleep\n", "Line 2, column status: 'asleep' is not one of PENDING, ACTIVE,"),
+        ("device_id,,name\nd1,x,\n", "Line 2: 'x' stands in a column without a name; give it one."),
+        ("Device ID,device_id\n", "Line 1, column 2: device_id is there twice."),
     ],
 )
 def test_what_is_wrong_is_told_with_line_and_column(text: str, words: str) -> None:

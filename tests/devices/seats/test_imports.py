@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.devices.device import NewDevice
+from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.devices.seats import changes
 from appliance.devices.seats.imports import ImportLine, ImportOutcome, import_many
 from appliance.errors import NotFound
@@ -145,6 +145,34 @@ async def test_a_move_is_not_hidden_in_an_import(database: Database) -> None:
         assert outcomes(lines) == [("a", ImportOutcome.REFUSED)]
         assert main.subscription_id in lines[0].detail
         assert await seats_taken(connection) == [1, 0]
+
+
+async def test_a_row_names_its_tenant_and_takes_no_seat_for_a_device_out_of_service(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 4)
+        await changes.create(connection, TENANT, NewDevice("off"), BY, grace=GRACE)
+        await changes.deactivate(connection, TENANT, "off", BY, revoke_credential=False)
+        off = NewDevice("off", name="Off", stated_tenant=TENANT, stated_status=DeviceStatus.INACTIVE)
+        wanted = [
+            off,
+            replace(off, device_id="gone"),
+            NewDevice("theirs", stated_tenant="rival"),
+            NewDevice("new", stated_tenant=TENANT, stated_status=DeviceStatus.ACTIVE),
+        ]
+        for dry_run in (True, False):
+            lines = await import_many(connection, TENANT, wanted, BY, dry_run=dry_run, grace=GRACE)
+            assert outcomes(lines) == [
+                ("off", ImportOutcome.UPDATED),
+                ("gone", ImportOutcome.REFUSED),
+                ("theirs", ImportOutcome.REFUSED),
+                ("new", ImportOutcome.CREATED),
+            ]
+            assert lines[1].detail == (
+                "the row says it is INACTIVE; take the column status out to register it as ACTIVE"
+            )
+            assert lines[2].detail == "the row is of tenant rival; take the column tenant_id out to register it here"
+        assert await seats_taken(connection) == [1]
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

@@ -65,6 +65,7 @@ TABLE: Mapping[str, Allowed] = {
     "POST /devices/+new": ADMINS,
     "GET /devices/+import": ADMINS,
     "POST /devices/+import": ADMINS,
+    "POST /devices/+credentials": ADMINS,
     "GET /devices/<device_id>": READERS,
     "GET /devices/<device_id>/messages": READERS,
     "GET /devices/<device_id>/edit": ADMINS,

@@ -198,6 +198,14 @@ async def test_a_new_password_takes_effect_when_it_is_switched_to(database: Data
         assert "A new password is ready." not in text(await admin.get("/devices/d"))
         rotated = await admin.post("/devices/d/rotate", data={"when": "at", "at": "2030-01-01T06:00"})
         assert "The old password still works." in text(rotated)
+        until, after = re.findall(r'<pre class="code" id="line-(?:before|mqtt)"[^>]*>(.*?)</pre>', rotated.text)
+        new = re.findall(r'id="secret-password"[^>]*>([A-Za-z0-9]{24})<', rotated.text)[0]
+        assert "-P &#39;OLD_PASSWORD&#39; " in until
+        assert f"-P &#39;{new}&#39; " in after
+        assert "Over MQTT, from Tue 1 Jan 2030, 06:00:00 UTC on" in text(rotated)
+        at_once = await admin.post("/devices/d/rotate", data={"when": "now"})
+        assert "line-before" not in at_once.text
+        assert (await admin.post("/devices/d/rotate", data={"when": "at", "at": "2030-01-01T06:00"})).is_success
         assert "It takes effect on Tue 1 Jan 2030, 06:00:00 UTC" in text(await admin.get("/devices/d"))
         for wrong in ({"when": "at", "at": ""}, {"when": "at", "at": "soon"}, {"when": "sometime"}):
             assert (await admin.post("/devices/d/rotate", data=wrong)).status_code == 422
@@ -225,38 +233,6 @@ async def test_many_are_deactivated_after_a_question_and_each_is_answered(databa
         for wrong in ({"step": "deactivate"}, {"step": "move"}, {"device": "a", "step": "explode"}):
             assert (await admin.post("/devices/+bulk", data=wrong)).status_code == 400
     check_seats(database)
-
-
-async def test_a_file_is_looked_at_before_it_is_imported(database: Database) -> None:
-    await prepare(database)
-    table = b"device_id;name\nd1;One\nd2;=cmd()\n../x;bad\n"
-    async with dashboard(database) as served, person(served, database) as admin:
-        shown = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table)})
-        assert shown.status_code == 200
-        assert "New 2" in text(shown)
-        assert "Rejected 1" in text(shown)
-        assert "No devices yet" in text(await admin.get("/devices"))
-        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', shown.text, re.DOTALL)[0])
-        form = {"step": "import", "text": again, "credentials": "on"}
-        done = await admin.post("/devices/+import", data=form)
-        assert "New: 2" in text(done)
-        assert len(set(re.findall(r">([A-Za-z0-9]{24})<", done.text))) == 4
-        assert "2 of 2 devices" in text(await admin.get("/devices"))
-        for wrong in (b"", b"\xff", b"name\nx", b'device_id\n"x'):
-            answer = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", wrong)})
-            assert answer.status_code == 422
-            assert 'href="#f-file"' in answer.text
-
-
-async def test_a_file_of_thousands_of_devices_comes_through_both_steps(database: Database) -> None:
-    await prepare(database)
-    table = "device_id,name\n" + "".join(f"d{n:05},{'x' * 60}\n" for n in range(9000))
-    async with dashboard(database) as served, person(served, database) as admin:
-        shown = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", table.encode())})
-        assert "No free seat 8980" in text(shown)
-        again = html.unescape(re.findall(r'<textarea[^>]*name="text"[^>]*>(.*?)</textarea>', shown.text, re.DOTALL)[0])
-        done = await admin.post("/devices/+import", data={"step": (b"import")}, files={"text": (None, again.encode())})
-        assert "New: 20" in text(done)
 
 
 BAD_QUERIES = [

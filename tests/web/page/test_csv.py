@@ -7,7 +7,7 @@ import pytest
 from appliance.web.page import csv
 
 
-@pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=cmd()", "''-1"])
 def test_a_text_that_would_be_a_formula_stands_behind_an_apostrophe(text: str) -> None:
     assert csv.cell(text) == f"'{text}"
 

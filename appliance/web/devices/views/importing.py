@@ -11,6 +11,7 @@ from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions, ImportResult
 from appliance.web.devices.labels import IMPORT_OUTCOMES
+from appliance.web.devices.views import credentials_file
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
 from appliance.web.page.paths import of_tenant
@@ -33,6 +34,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
         *,
         text: str = "",
         dry_run: bool = True,
+        wanted_secrets: bool = False,
     ) -> Response:
         tenant_id = tenant_of()
         pairs = [] if imported is None else list(zip(imported.rows, imported.lines, strict=True))
@@ -52,6 +54,9 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
             text=text,
             dry_run=dry_run,
             secrets={} if imported is None else {issued.device_id: issued for issued in imported.issued},
+            files=[] if imported is None else credentials_file.parts_of(imported.issued),
+            download_at=of_tenant("/devices/+credentials", viewer(), tenant_id),
+            wanted_secrets=wanted_secrets,
         )
 
     @routes.get("/devices/+import")
@@ -64,16 +69,13 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     async def import_devices() -> Response:
         fields = await forms.read(files=True)
         dry_run = fields.text("step") != "import"
-        data = b""
         try:
-            data = _file(fields)
-            imported = await actions.import_csv(
-                tenant_of(), data, dry_run=dry_run, with_credentials=fields.flag("credentials")
-            )
+            data, wanted = _file(fields), fields.flag("credentials")
+            imported = await actions.import_csv(tenant_of(), data, dry_run=dry_run, with_credentials=wanted)
         except Invalid as error:
-            text = data.decode("utf-8", "replace")
-            return await import_page(HTTPStatus.UNPROCESSABLE_ENTITY, fault_of(error, "file"), text=text)
-        return await import_page(HTTPStatus.OK, imported=imported, text=data.decode("utf-8-sig"), dry_run=dry_run)
+            return await import_page(HTTPStatus.UNPROCESSABLE_ENTITY, fault_of(error, "file"))
+        text = import_file.decode(data)
+        return await import_page(HTTPStatus.OK, imported=imported, text=text, dry_run=dry_run, wanted_secrets=wanted)
 
     return routes
 

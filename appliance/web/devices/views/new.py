@@ -1,10 +1,9 @@
 """Add a device: a form, then its secrets, shown once."""
 
 from collections.abc import Mapping
-from functools import partial
 from http import HTTPStatus
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from appliance.devices import fleet
 from appliance.errors import Conflict, Invalid, NoCapacity, NotFound
@@ -12,13 +11,12 @@ from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices import forms as device_forms
 from appliance.web.devices.actions import DeviceActions
-from appliance.web.devices.commands import lines
 from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.seat_choices import free_seats, seat_choices, subscriptions_of
-from appliance.web.http.forwarding import own_url
+from appliance.web.devices.views.secrets_page import secrets_page
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.paths import of_tenant, to_device
+from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 
 
@@ -66,19 +64,6 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         except (NoCapacity, NotFound) as error:
             fault = fault_of(error, "subscription_id")
             return await new_form(device_forms.given(fields), fault, HTTPStatus.CONFLICT)
-        issued = created.issued
-        secrets = {"password": issued.password, "token": issued.token}
-        listener = port.listener
-        return await renderer.page(
-            "devices/secrets.html",
-            status=HTTPStatus.CREATED,
-            title=f"{new.name or new.device_id} is added",
-            created=created,
-            lines=lines(
-                listener, tenant_id, new.device_id, own_url(renderer.platform.public_url), request.host, **secrets
-            ),
-            to=partial(to_device, viewer(), tenant_id, new.device_id),
-            back=of_tenant("/devices", viewer(), tenant_id),
-        )
+        return await secrets_page(renderer, port, created, f"{new.name or new.device_id} is added")
 
     return routes

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 
 from appliance.devices import fleet
 from appliance.devices.credentials.credential import Rotation
@@ -13,12 +13,11 @@ from appliance.errors import Conflict, Invalid
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.devices.actions import DeviceActions
-from appliance.web.devices.commands import lines
 from appliance.web.devices.port import DevicesPort
-from appliance.web.http.forwarding import own_url
+from appliance.web.devices.views.secrets_page import secrets_page
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
-from appliance.web.page.paths import device_of_path, of_tenant, to_device
+from appliance.web.page.paths import device_of_path, to_device
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.page.time_range import moment_of
 
@@ -63,17 +62,7 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
             status = HTTPStatus.CONFLICT if isinstance(error, Conflict) else HTTPStatus.UNPROCESSABLE_ENTITY
             given = {"when": fields.text("when"), "at": fields.text("at", most=64)}
             return await rotation_page(member, fault_of(error), given, status)
-        secrets = {"password": created.issued.password, "token": created.issued.token}
-        listener = port.listener
-        return await renderer.page(
-            "devices/secrets.html",
-            status=HTTPStatus.CREATED,
-            title=f"New credential of {member.device.name or identity}",
-            created=created,
-            lines=lines(listener, tenant_id, identity, own_url(renderer.platform.public_url), request.host, **secrets),
-            to=partial(to_device, viewer(), tenant_id, identity),
-            back=of_tenant("/devices", viewer(), tenant_id),
-        )
+        return await secrets_page(renderer, port, created, f"New credential of {member.device.name or identity}")
 
     return routes
 
