@@ -38,16 +38,8 @@ class Metrics:
         )
         self.store_retries = counter("appliance_store_retries", "Transactions tried again, by cause", ["cause"])
         self.restarts = counter("appliance_child_restarts", "Restarts of a child process", ["child"])
-        self.broker_stored = gauge("appliance_broker_stored_messages", "Messages in the broker's store")
-        self.broker_dropped = gauge(
-            "appliance_broker_dropped_messages",
-            "Messages the broker dropped since its start, though it had acknowledged them",
-        )
         self.buckets_tracked = gauge("appliance_buckets_tracked", "Token buckets in memory")
         self.buckets_cleared = counter("appliance_buckets_cleared", "Token buckets cleared by the janitor")
-        self.broker_refusals = counter(
-            "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"]
-        )
         self.replayed = counter(
             "appliance_replayed_messages", "Held messages that a replay has checked, by outcome", ["outcome"]
         )
@@ -64,6 +56,7 @@ class Metrics:
         self.clock_trusted = gauge(
             "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
         )
+        self._add_broker()
         self._add_alerts()
         self._add_deliveries()
 
@@ -92,6 +85,26 @@ class Metrics:
             ["outcome"],
         )
         self.task_restarts = counter("appliance_task_restarts", "Tasks that began anew after an error", ["task"])
+
+    def _add_broker(self) -> None:
+        """The broker, as far as it tells."""
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        self.broker_stored = gauge("appliance_broker_stored_messages", "Messages in the broker's store")
+        self.broker_dropped = gauge(
+            "appliance_broker_dropped_messages",
+            "Messages the broker dropped since its start, though it had acknowledged them",
+        )
+        self.broker_refusals = counter(
+            "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"]
+        )
+        self.client_id_takeovers = counter(
+            "appliance_client_id_takeovers",
+            "Connections of devices that another client ended by using their client id, by how their users are related",
+            ["users"],
+        )
+        self.client_id_shut_outs = counter(
+            "appliance_client_id_shut_outs", "Users that were shut out for using another's name as their client id"
+        )
 
     def _add_alerts(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)

@@ -1,8 +1,8 @@
 """Keeps the embedded broker's files equal to the credentials in the database.
 
-Enters: notifications of changes, requests for debug logging. Leaves: rewritten files, a reload, and a record in the
-database that the broker applies them. Many changes make one reload, at most one a second; a change reaches the broker
-within two seconds. Staged passwords that are due are switched to here.
+Enters: notifications of changes, who is shut out, requests for debug logging. Leaves: rewritten files, a reload, and
+a record in the database that the broker applies them. Many changes make one reload, at most one a second; a change
+reaches the broker within two seconds. Staged passwords that are due are switched to here.
 
 With an external broker none of this runs: we do not manage its users.
 """
@@ -16,6 +16,7 @@ import structlog
 import trio
 from psycopg import Notify
 
+from appliance.broker.shut_out import ShutOut
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import Users
 from appliance.clock import Clock
@@ -60,6 +61,7 @@ class CredentialsSync:
         connect: Connect,
         clock: Clock,
         instance: str,
+        shut_out: ShutOut,
         *,
         debug_logging: bool,
         min_interval: float = MIN_RELOAD_SECONDS,
@@ -78,6 +80,8 @@ class CredentialsSync:
         self._woken = trio.Event()
         self._min_interval = min_interval
         self._last_reload = -min_interval
+        self._shut_out = shut_out
+        shut_out.on_change(self._wake)
 
     def request_debug_logging(self, wanted: bool) -> None:
         """Turn the broker's debug logging on or off: several lines a message."""
@@ -113,20 +117,24 @@ class CredentialsSync:
                     await self._woken.wait()
 
     async def _follow(self, session_ready: Ready) -> float:
-        """Bring the broker up to date; return the seconds until the next staged password is due."""
+        """Bring the broker up to date; return the seconds after which it is due again without being woken."""
         # Before the database is read, so that what changes meanwhile comes along.
         await trio.sleep(max(0.0, self._last_reload + self._min_interval - trio.current_time()))
         async with self._pool.connection() as connection:
             await credential.switch_due(connection, self._settled())
             copy = await broker_sync.read(connection)
-        users, debug_logging = users_of(copy), self._debug_logging_wanted
+        users, debug_logging = users_of(copy).without(self._shut_out.users()), self._debug_logging_wanted
         if users != self._known or debug_logging is not self._debug_logging:
             await self._bring(session_ready, users, debug_logging)
         async with self._pool.connection() as connection:
             await broker_sync.record(connection, self._instance, self._lock_key, copy, now=self._now())
-        if copy.next_switch is None:
-            return FAR
-        return min(max((copy.next_switch - self._settled()).total_seconds(), 0.0), FAR)
+        return self._pause(copy.next_switch)
+
+    def _pause(self, next_switch: datetime | None) -> float:
+        """Return the seconds until a staged password is due, or somebody who is shut out is let in again."""
+        let_in = self._shut_out.seconds_until_change()
+        due = FAR if next_switch is None else (next_switch - self._settled()).total_seconds()
+        return min(max(due, 0.0), FAR if let_in is None else let_in, FAR)
 
     async def _bring(self, session_ready: Ready, users: Users, debug_logging: bool) -> None:
         began = trio.current_time()

@@ -71,6 +71,8 @@ class RefusalCause(StrEnum):
     TOO_MANY_CONNECTIONS = "too_many_connections"
     PROTOCOL = "protocol"
     """The bytes received were no valid MQTT."""
+    CLIENT_ID = "client_id"
+    """Two clients use one client id, and end each other's connection (:mod:`appliance.broker.client_ids`)."""
 
 
 DISCONNECT_CAUSES = (
@@ -94,6 +96,10 @@ class BrokerRefusal:
     username: str | None = None
     topic: str | None = None
     times: int = 1
+    rival: str | None = None
+    """The user of the other client with the same client id; None if it is another tenant's, who must not be named."""
+    shut_out: bool = False
+    """Whether the broker refuses the user for a while, because it took the client id of another."""
 
     @property
     def tenant_id(self) -> str | None:
@@ -111,6 +117,8 @@ class BrokerRefusal:
             return user[0], user[2]
         topic = (self.topic or "").split("/")
         device = topic[3] if len(topic) > 3 and topic[2] == "device" else None
+        if self.cause is RefusalCause.CLIENT_ID and self.client_id:
+            device = self.client_id.removeprefix(f"{self.username}/device/")  # of the claim user: many devices do so
         return self.username or (topic[1] if len(topic) > 1 else None), device
 
     def hint(self) -> str | None:
@@ -125,7 +133,29 @@ class BrokerRefusal:
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
             case RefusalCause.SIGN_IN:
                 return "wrong user or password; a device's user is `TENANT/device/DEVICE`"
+            case RefusalCause.CLIENT_ID:
+                return self._client_id_hint()
         return None
+
+    def _client_id_hint(self) -> str:
+        if self.shut_out:
+            return (
+                f"took the client id `{self.client_id}`, which is the name of another user, again and again: its "
+                "sign-in is refused for ten minutes. Leave the client id empty, or use its own user name"
+            )
+        if self.rival is None:
+            who = "a client of another tenant uses"
+        elif self.rival == self.username:
+            return (
+                f"two clients with this user use the client id `{self.client_id}` and end each other's connection, or "
+                "its link breaks again and again. Give each device its own credential, and leave the client id empty"
+            )
+        else:
+            who = f"`{self.rival}` uses"
+        return (
+            f"{who} the client id `{self.client_id}`, too, and they end each other's connection. "
+            "Leave the client id empty, or use the user name"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +256,13 @@ class BrokerRefusals:
         self._count_line()
         refused = self._log.read(line, self._clock.now())
         if refused is not None:
-            self._counts[refused.cause] += 1
-            self._metrics.broker_refusals.labels(refused.cause.value).inc()
-            self._keep(refused)
+            self.add(refused)
+
+    def add(self, refused: BrokerRefusal) -> None:
+        """Count a refusal and keep it."""
+        self._counts[refused.cause] += 1
+        self._metrics.broker_refusals.labels(refused.cause.value).inc()
+        self._keep(refused)
 
     def refusals(self, tenant: str | None = None, device: str | None = None) -> list[BrokerRefusal]:
         """Return the last refusals, newest first: all, those of one tenant, or those of one device of it.
@@ -278,7 +312,7 @@ class BrokerRefusals:
     def _keep(self, refused: BrokerRefusal) -> None:
         """Keep one entry for all alike, so that a single device that retries for ever does not push out the others."""
         who = refused.username or refused.client_id  # a client id may be another one each time
-        kind = (refused.cause, refused.address, who, refused.topic)
+        kind = (refused.cause, refused.address, who, refused.topic, refused.rival)
         before = self._kept.pop(kind, None)
         self._kept[kind] = refused if before is None else replace(refused, times=before.times + 1)
         if len(self._kept) > MAX_REFUSALS:

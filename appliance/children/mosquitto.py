@@ -41,14 +41,15 @@ class Mosquitto:
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
         debug_logging: bool = False,
+        bind_client_ids: bool = False,
     ) -> None:
         """``host:port`` is for devices, port 0 picks a free one. ``subscription`` is the topic filter that the
         session of ``data_dir.instance.mqtt_client_id`` must hold before devices are let in. ``on_line`` gets every
         line the broker prints, with our own client id masked; ``debug_logging`` makes it several lines a message,
-        denied topics included."""
+        denied topics included. ``bind_client_ids``: the client id of a device is its user name."""
         self._program = BrokerProgram(
             data_dir,
-            files.DeviceListener(host, port),
+            files.DeviceListener(host, port, bind_client_ids),
             subscription,
             users or files.Users(),
             limits,

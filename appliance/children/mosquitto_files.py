@@ -7,8 +7,8 @@ is back is acknowledged and dropped. Users are kept apart by what they are: the 
 each start and never leaves the process, so its user is of no use on the device listener.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from appliance.broker.accounts import PRIVATE_USER, PROBE_TOPIC, PROBE_USER
@@ -38,6 +38,13 @@ class Users:
     """``user {tenant}`` for each claim user, and below it ``topic write ...`` for the three kinds of message of any
     device, and ``topic deny ...`` for each device that it may not speak for."""
 
+    def without(self, shut_out: Collection[str]) -> "Users":
+        """Return these users without those that are shut out: the broker ends their connections and refuses them."""
+        if not shut_out:
+            return self
+        lines = self.passwords.splitlines(keepends=True)
+        return replace(self, passwords="".join(line for line in lines if line.partition(":")[0] not in shut_out))
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
@@ -61,6 +68,9 @@ class DeviceListener:
 
     host: str
     port: int
+    bind_client_ids: bool
+    """Whether the user name of a client is its client id, whatever it chose: no other user can end its connection, and
+    all that share a user end each other's."""
 
 
 def password_file(private_hash: str, probe_hash: str, users: Users) -> str:
@@ -121,6 +131,8 @@ def configuration(
     ]
     if devices is not None:
         lines += [f"listener {devices.port} {devices.host}", f"max_connections {limits.max_connections}"]
+        if devices.bind_client_ids:
+            lines.append("use_username_as_clientid true")  # of this listener alone: our session's id is a secret
     # The private listener comes last: once it answers, the others do.
     lines.append(f"listener 0 {sockets / SOCKET}")
     return "\n".join([*lines, ""])

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -112,7 +112,7 @@ class BrokerProgram:
         self.program = await find_mosquitto()
         await stop_leftovers(self._folder / files.CONFIGURATION, PROGRAMS, polite=signal.SIGTERM)
         if self.devices.port == 0:
-            self.devices = files.DeviceListener(self.devices.host, free_port(self.devices.host))
+            self.devices = replace(self.devices, port=free_port(self.devices.host))
         self._require_port()
         self.devices_wanted = self._store_is_as_saved()
 

@@ -68,6 +68,7 @@ class Broker(Struct, frozen=True, kw_only=True):
     password: Secret | None = None
     host: Host = "0.0.0.0"  # noqa: S104 - devices come from the network
     port: Port = 1883
+    bind_client_ids: bool = False
 
     def address(self) -> tuple[str, int] | None:
         """Return host and port of the external broker; None when the broker is embedded."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from appliance.broker.takeover import SharedClientId
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.runtime.tree import ServiceStatus
 from appliance.watchdog.watchdog import EndToEnd
@@ -67,6 +68,8 @@ class Snapshot:
     dependencies: Callable[[], Sequence[Dependency]]
     limits: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None
+    shared_client_ids: Callable[[], Sequence[SharedClientId]]
+    """Client ids that devices of two tenants have used lately; none with an external broker."""
     retention_days: int
     retention_blocked: Callable[[], bool]
     """Whether the lock to drop a day of readings was not had when it was last tried."""

@@ -9,11 +9,10 @@ from mqtt5 import QoS, RetainHandling
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
 from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
-from appliance.broker.connected_users import ConnectedUsers
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
+from appliance.broker.log import BrokerLog
 from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
-from appliance.broker.refusals import BrokerRefusals
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.mosquitto import Mosquitto
@@ -52,7 +51,7 @@ class BrokerAccess:
     """Our durable session."""
     source: Service
     """What hands messages from the session to the pipeline."""
-    refusals: BrokerRefusals
+    log: BrokerLog
     statistics: BrokerStatistics
     storage: Storage
     storing: StoringProbe
@@ -96,10 +95,9 @@ class BrokerAccess:
 async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stream: Stream) -> BrokerAccess:
     """Open our session, feed the pipeline from it, and only then let devices in."""
     config, tree, pipeline, metrics = base.config, base.tree, stream.pipeline, base.metrics
-    refusals = BrokerRefusals(base.clock, metrics)
+    log = BrokerLog(base.clock, metrics)
     users = Users() if config.broker.url is not None else await read_users(storage.pool)
-    connected = ConnectedUsers()
-    embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, refusals, connected)
+    embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, log)
     if embedded is None:
         await _meet_neighbours(base)
     client = await tree.open(
@@ -121,7 +119,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         embedded,
         client,
         service,
-        refusals,
+        log,
         statistics,
         storage,
         _storing(base, storage, stream),
@@ -134,7 +132,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         "offline statuses",
         stream.offline_statuses.run,
         lambda: _caught_up(base, broker, pipeline),
-        _shown_by_nobody if embedded is None else connected.connected,
+        _shown_by_nobody if embedded is None else log.connected.connected,
     )
     janitor = Janitor(
         known.limiter,
@@ -199,16 +197,9 @@ async def _meet_neighbours(base: Foundation) -> None:
     await base.tree.start("broker neighbours", neighbours.run, report=report)
 
 
-async def _start_mosquitto(
-    base: Foundation, users: Users, refusals: BrokerRefusals, connected: ConnectedUsers
-) -> Mosquitto:
+async def _start_mosquitto(base: Foundation, users: Users, log: BrokerLog) -> Mosquitto:
     """Start our Mosquitto with its private listener only."""
     config = base.config
-
-    def heard(line: str) -> None:
-        refusals.heard(line)
-        connected.heard(line)
-
     mosquitto = Mosquitto(
         base.data,
         host=config.broker.host,
@@ -217,8 +208,9 @@ async def _start_mosquitto(
         users=users,
         limits=broker_limits(config),
         clock=base.clock,
-        on_line=heard,
-        debug_logging=refusals.debug_logging,
+        on_line=log.heard,
+        debug_logging=log.refusals.debug_logging,
+        bind_client_ids=config.broker.bind_client_ids,
     )
     report = reports.report_child(lambda: mosquitto.status, lambda: mosquitto.program.version_text)
     await base.tree.start("mosquitto", mosquitto.run, report=report)
@@ -236,12 +228,13 @@ async def _let_devices_in(
         storage.open_connection,
         base.clock,
         base.instance,
-        debug_logging=broker.refusals.debug_logging,
+        broker.log.shut_out,
+        debug_logging=broker.log.refusals.debug_logging,
     )
     tree = base.tree
     await tree.start("credentials sync", sync.run, broker.client.ready)
     await tree.start("listener gate", listener_gate.keep_gate, broker.client, mosquitto)
-    await tree.start("broker refusals", broker.refusals.run, sync.request_debug_logging)
+    await tree.start("broker refusals", broker.log.refusals.run, sync.request_debug_logging)
 
 
 def broker_limits(config: Config) -> BrokerLimits:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from appliance.alerts.conditions.own import ClockDoubt, OwnConditions, OwnState
+from appliance.alerts.conditions.own import QUIET_SECONDS, ClockDoubt, OwnConditions, OwnState, SharedId
 from appliance.alerts.conditions.watcher import ConditionWatcher
 from appliance.db.partitions import read_days
 from appliance.db.trio_psycopg import Connection
@@ -63,6 +63,11 @@ def _own_state(base: Foundation, broker: BrokerAccess, process: ProcessMetrics) 
         None if disk is None else disk.free,
         None if disk is None else disk.total,
         None if doubt is None else ClockDoubt(doubt.cause.value, doubt.since),
+        [
+            SharedId(one.client_id, one.users, one.times)
+            for one in broker.log.client_ids.shared()
+            if one.repeated and base.clock.now() - one.last_at < QUIET_SECONDS
+        ],
     )
 
 

@@ -121,6 +121,7 @@ def _snapshot(
             stream.pipeline,
         ),
         broker_terms=None if embedded is None else reports.broker_terms(embedded, broker_limits(config)),
+        shared_client_ids=broker.log.client_ids.shared,
         retention_days=config.retention.days,
         retention_blocked=lambda: stream.retention.blocked,
         schema=lambda: storage.health.schema_version,
@@ -138,7 +139,7 @@ def _ports(
     snapshot: Snapshot,
     network: Network,
 ) -> Ports:
-    config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.refusals.refusals
+    config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.log.refusals.refusals
     host, port = broker.device_address(config)
     source = HttpSource(
         stream.pipeline, known.registry, known.limiter, clock, token_demanded=config.ingest.require_token

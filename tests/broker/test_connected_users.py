@@ -4,6 +4,7 @@ import pytest
 
 from appliance.broker import connected_users
 from appliance.broker.connected_users import ConnectedUsers
+from appliance.broker.takeover import Party, Takeover
 
 
 def arrives(client_id: str, user: str = "acme/device/d1") -> str:
@@ -47,6 +48,36 @@ def test_a_client_that_takes_over_is_one_connection() -> None:
     taken_over = (arrives("esp"), "Client esp already connected, closing old connection.", arrives("esp"))
     assert connected(*taken_over) is True
     assert connected(*taken_over, "Client esp closed its connection.") is False
+
+
+TAKEN = "Client esp already connected, closing old connection."
+
+
+def test_the_next_client_with_an_id_that_was_closed_has_taken_it_over() -> None:
+    users = after(arrives("esp"), arrives("other", "rival/device/y"))
+    assert users.heard(TAKEN) is None
+    taken = users.heard(arrives("esp", "rival/device/x"))
+    assert taken == Takeover("esp", Party("acme/device/d1", "192.0.2.7"), Party("rival/device/x", "192.0.2.7"))
+    assert users.heard(arrives("esp")) is None, "the log does not say that it was taken over"
+
+
+def test_a_takeover_is_seen_where_the_broker_ends_the_older_connection_with_a_line_of_its_own() -> None:
+    users = after(arrives("esp"), TAKEN, "Client esp [192.0.2.7:40000] disconnected: session taken over.")
+    assert users.heard(arrives("esp", "rival/device/x")) is not None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [(TAKEN,), (arrives("esp"), TAKEN, arrives("other")), (arrives("esp"), TAKEN, "mosquitto version 2.0.11 starting")],
+)
+def test_what_is_no_takeover(lines: tuple[str, ...]) -> None:
+    assert after(*lines).heard(arrives("esp")) is None
+
+
+def test_a_client_id_cannot_pass_for_the_closing_of_another() -> None:
+    forged = "esp already connected, closing old connection."
+    users = after(arrives("esp"), arrives(forged, "rival"), f"Client {forged} closed its connection.")
+    assert users.heard(arrives("esp", "rival/device/x")) is None
 
 
 def test_a_restart_of_the_broker_ends_every_connection() -> None:

@@ -18,7 +18,9 @@ import trio
 import trio.testing
 from mqtt5 import QoS
 
+from appliance.broker.client_ids import REPEATS
 from appliance.broker.credentials_sync import MIN_RELOAD_SECONDS, CredentialsSync, read_users
+from appliance.broker.log import BrokerLog
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
@@ -33,6 +35,7 @@ from appliance.devices.credentials.credential import IssuedSecrets, Rotation
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.devices.seats.imports import import_many
+from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError, NegativeAckError
 from appliance.renewals.plan import Request
@@ -100,12 +103,14 @@ class SyncSetup:
     mosquitto: Mosquitto
     users: CredentialsSync
     session: Session
+    log: BrokerLog
 
-    def device(self, issued: IssuedSecrets, password: str | None = None) -> Client:
+    def device(self, issued: IssuedSecrets, password: str | None = None, client_id: str | None = None) -> Client:
         """A device that connects once."""
         devices = self.mosquitto.devices
         secret = issued.password if password is None else password
-        return Client(devices.host, devices.port, username=issued.username, password=secret, reconnect=False)
+        user = issued.username
+        return Client(devices.host, devices.port, identifier=client_id, username=user, password=secret, reconnect=False)
 
     async def add(self, device_id: str) -> IssuedSecrets:
         """A device with a credential that the broker knows."""
@@ -148,6 +153,7 @@ async def open_sync(
         conninfo = database.conninfo("appliance_ingest")
         pool = await stack.enter_async_context(open_pool(conninfo, name="users", max_size=2))
         users = await read_users(pool)
+        log = BrokerLog(SystemClock(), Metrics())
         mosquitto = Mosquitto(
             data,
             host="127.0.0.1",
@@ -156,18 +162,26 @@ async def open_sync(
             users=users,
             limits=BrokerLimits(),
             clock=SystemClock(),
+            on_line=log.heard,
         )
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(mosquitto.run)
         session = Session()
         await nursery.start(session.run, mosquitto, data.instance.mqtt_client_id)
         keeper = CredentialsSync(
-            mosquitto, users, pool, partial(connect, conninfo), SystemClock(), "this", debug_logging=False,
+            mosquitto,
+            users,
+            pool,
+            partial(connect, conninfo),
+            SystemClock(),
+            "this",
+            log.shut_out,
+            debug_logging=False,
             min_interval=min_interval,
-        )  # fmt: skip
+        )
         await nursery.start(keeper.run, session.ready)
         assert await mosquitto.open_devices()
-        yield SyncSetup(database, connection, mosquitto, keeper, session)
+        yield SyncSetup(database, connection, mosquitto, keeper, session, log)
         nursery.cancel_scope.cancel()
 
 
@@ -187,6 +201,38 @@ async def test_a_revoked_device_is_out_within_two_seconds(database: Database, fo
                 await device.disconnected()
             await neighbour.publish("tenant/acme/device/d2/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
         assert not await accepted(there.device(first))
+
+
+async def test_who_steals_client_ids_is_out_within_two_seconds_and_their_owner_stays(
+    database: Database, folder: Path
+) -> None:
+    async with open_sync(database, folder, min_interval=MIN_RELOAD_SECONDS) as there:
+        owner, thief = await there.add("d1"), await there.add("d2")
+        own_id = owner.username
+        for _ in range(REPEATS - 1):
+            async with there.device(owner, client_id=own_id) as robbed, there.device(thief, client_id=own_id):
+                await robbed.disconnected()
+        async with there.device(owner, client_id=own_id), there.device(thief, client_id=own_id) as stealing:
+            with trio.fail_after(within(2)):
+                await stealing.disconnected()
+        assert [await accepted(there.device(one)) for one in (owner, thief)] == [True, False]
+        assert [one.username for one in there.log.refusals.refusals("acme", "d1")] == [owner.username]
+        (told,) = there.log.refusals.refusals("acme", "d2")
+        assert told.shut_out
+        async with there.device(owner, client_id=owner.username) as device:
+            await device.publish("tenant/acme/device/d1/telemetry", b"still here", qos=QoS.AT_LEAST_ONCE)
+
+
+async def test_who_was_shut_out_is_let_in_again_by_itself(database: Database, folder: Path) -> None:
+    async with open_sync(database, folder) as there:
+        issued = await there.add("d1")
+        async with there.device(issued) as device:
+            there.log.shut_out.add(issued.username, 0.5)
+            with trio.fail_after(60):
+                await device.disconnected()
+        with trio.fail_after(60):
+            while not await accepted(there.device(issued)):
+                await trio.sleep(0.05)
 
 
 async def test_devices_that_a_renewal_stops_are_out_within_two_seconds(database: Database, folder: Path) -> None:

@@ -104,6 +104,23 @@ async def let_devices_in(mosquitto: Mosquitto, data_dir: DataDir) -> None:
     assert await mosquitto.open_devices()
 
 
+async def test_with_bound_client_ids_a_client_ends_connections_of_its_own_user_alone(folder: Path) -> None:
+    other = "globex/device/x"
+    users = Users(f"{USERS.passwords}{other}:{hash_password(PASSWORD)}\n")
+    with open_data_dir(folder / "data") as data_dir:
+        async with running(broker(data_dir, users=users, bind_client_ids=True)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+            port = mosquitto.devices.port
+            chosen = Client("127.0.0.1", port, identifier="d1", username=DEVICE, password=PASSWORD, reconnect=False)
+            async with chosen as device:
+                assert await publish(mosquitto, "1", topic=f"tenant/{other}/telemetry", username=other) == 0
+                await device.publish(TOPIC, b"2", qos=QoS.AT_LEAST_ONCE)
+                assert await publish(mosquitto, "3") == 0
+                with trio.fail_after(60):
+                    await device.disconnected()
+            assert sorted(await receive(mosquitto, data_dir, "-W", "1")) == ["1", "2", "3"]
+
+
 async def test_a_device_may_ask_for_any_keep_alive_and_for_none(folder: Path) -> None:
     accepted = bytes([0x20, 2, 0, 0])
     with open_data_dir(folder / "data") as data_dir:
@@ -153,7 +170,8 @@ async def test_passwords_and_topics_are_enforced(folder: Path) -> None:
 
 async def test_a_claim_user_may_not_speak_for_devices_with_a_credential(folder: Path) -> None:
     claim = f"acme:{hash_password('claim')}\n"
-    denied = Users(USERS.passwords + claim, "user acme\ntopic deny tenant/acme/device/d1/#\n")
+    writes = "user acme\ntopic write tenant/acme/device/+/telemetry\n"
+    denied = Users(USERS.passwords + claim, writes + "topic deny tenant/acme/device/d1/#\n")
     with open_data_dir(folder / "data") as data_dir:
         async with running(broker(data_dir, users=denied)) as mosquitto:
             await let_devices_in(mosquitto, data_dir)
@@ -161,7 +179,7 @@ async def test_a_claim_user_may_not_speak_for_devices_with_a_credential(folder: 
                 await publish(mosquitto, topic.split("/")[3], "claim", topic, username="acme")
             assert await publish(mosquitto, "own") == 0
             assert await receive(mosquitto, data_dir, "-C", "3", "-W", "1") == ["new", "own"]
-            await mosquitto.write(users=Users(USERS.passwords + claim))
+            await mosquitto.write(users=Users(USERS.passwords + claim, writes))
             assert await mosquitto.reload()
             assert await publish(mosquitto, "d1", "claim", username="acme") == 0
             assert await receive(mosquitto, data_dir, "-C", "1") == ["d1"]

@@ -61,9 +61,18 @@ def test_with_persist_sqlite_every_change_is_on_disk() -> None:
 def test_devices_have_a_listener_only_when_they_are_let_in() -> None:
     private = "listener 0 /run/x/mosquitto.sock"
     assert [line for line in rendered(OLD, None) if line.startswith("listener")] == [private]
-    lines = rendered(OLD, DeviceListener("0.0.0.0", 1883))
+    lines = rendered(OLD, DeviceListener("0.0.0.0", 1883, bind_client_ids=False))
     assert [line for line in lines if line.startswith("listener")] == ["listener 1883 0.0.0.0", private]
     assert lines.index("max_connections 10000") == lines.index("listener 1883 0.0.0.0") + 1
+
+
+def test_client_ids_are_bound_on_the_devices_listener_alone() -> None:
+    bind = "use_username_as_clientid true"
+    assert bind not in rendered(OLD, DeviceListener("0.0.0.0", 1883, bind_client_ids=False))
+    lines = rendered(OLD, DeviceListener("0.0.0.0", 1883, bind_client_ids=True))
+    place = lines.index(bind)
+    assert lines[:place][-2].startswith("listener 1883 "), "it holds for the listener above it"
+    assert lines[place + 1] == "listener 0 /run/x/mosquitto.sock"
 
 
 def test_a_talking_broker_says_more_and_nothing_else_differs() -> None:

@@ -293,6 +293,10 @@ def test_wrong_types_and_ranges_say_what_is_allowed(text: str, message: str) -> 
             "1: ingest.receive_max: batch_size must be at most half of receive_max (now 2048 and 4095)",
         ),
         ("broker.username = 'a'", "1: broker.username: is for an external broker"),
+        (
+            "broker.url = 'mqtt://b'\nbroker.bind_client_ids = true",
+            "2: broker.bind_client_ids: is for the embedded broker",
+        ),
         (f"broker.password = '{STRONG}'", "1: broker.password: is for an external broker"),
         (
             f"broker.url = 'mqtt://b'\nbroker.password = '{STRONG}'",

@@ -22,13 +22,16 @@ LOOK_SECONDS = 1.0
 LASTING_SECONDS = 10.0
 """Seconds after which something that is wrong is an alert. A restart of Postgres or the broker takes a few."""
 QUIET_SECONDS = 600.0
-"""Seconds without a drop after which the broker is taken to keep messages again."""
+"""Seconds without a drop after which the broker is taken to keep messages again, and without a takeover after which a
+client id is not fought over any more."""
 LEAST_FREE, ROOM_AGAIN = 0.05, 0.07
 """Shares of the disk: with less free it is nearly full, with more it is not any more."""
 MUCH_FREE = 5 * 1024**3
 """Bytes with which no disk is nearly full, however large it is."""
 SOON_FULL = 14
 """Days until the disk is full from which on there is an alert, as on System."""
+MAX_IDS_NAMED = 5
+"""Client ids that an alert names; System shows more."""
 MAX_OUTAGES = 20
 """Outages of Postgres that wait to be told."""
 
@@ -51,6 +54,15 @@ class ClockDoubt:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedId:
+    """An MQTT client id by which devices of two tenants end each other's connections. ``users``: their broker users."""
+
+    client_id: str
+    users: tuple[str, str]
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """What the appliance knows of itself at one moment."""
 
@@ -62,6 +74,8 @@ class OwnState:
     """Bytes of the disk of the data folder; None: not measured yet."""
     total: int | None = None
     doubt: ClockDoubt | None = None
+    shared_ids: Sequence[SharedId] = ()
+    """Client ids that are fought over now."""
 
 
 @dataclass(slots=True)
@@ -159,6 +173,7 @@ class OwnConditions:
                     "clock", Severity.HIGH, "The clock of {name} is in doubt", {"cause": doubt.cause}, since
                 )
             )
+        found += self._client_ids()
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
@@ -219,6 +234,16 @@ class OwnConditions:
         when = f"is full in {days}" if full_in else "is full today"
         text = f"The disk of {{name}} {when}, if readings go on as before"
         return [self._condition("disk", Severity.HIGH, text, {"full_in_days": full_in})]
+
+    def _client_ids(self) -> list[Condition]:
+        shared = self._last.shared_ids
+        if not shared:
+            return []
+        named = [
+            {"client_id": one.client_id, "users": list(one.users), "times": one.times} for one in shared[:MAX_IDS_NAMED]
+        ]
+        text = "On {name}, devices of two tenants use the same client id and end each other's connection"
+        return [self._condition("client_ids", Severity.HIGH, text, {"client_ids": named}, count=len(shared))]
 
     def _condition(
         self,

@@ -19,5 +19,9 @@ BROKER_REFUSALS: Mapping[RefusalCause, ReasonLabel] = MappingProxyType(
             "Too many connections", "The broker has reached its connection limit."
         ),
         RefusalCause.PROTOCOL: ReasonLabel("Not MQTT", "The connection did not speak MQTT: check port and TLS."),
+        RefusalCause.CLIENT_ID: ReasonLabel(
+            "Client id in use",
+            "Two clients use one client id, so each connection ends the other: leave it empty, or use the user name.",
+        ),
     }
 )

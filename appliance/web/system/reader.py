@@ -16,6 +16,7 @@ import structlog
 import trio
 
 import appliance
+from appliance.broker.takeover import SharedClientId
 from appliance.clock import Clock
 from appliance.db.migrations import shipped
 from appliance.db.partitions import read_days
@@ -131,6 +132,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     limits: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
     """None for an external broker, whose settings are unknown."""
+    shared_client_ids: Sequence[SharedClientId]
+    """MQTT client ids that devices of two tenants have used lately, the newest first."""
     end_to_end: EndToEnd
     """Whether messages get from the broker through commit and rule to the outbox."""
     tasks: Sequence[ServiceStatus]
@@ -212,6 +215,7 @@ class SystemReader:
             dependencies=dependencies,
             limits=system.limits(),
             broker_terms=system.broker_terms,
+            shared_client_ids=system.shared_client_ids(),
             end_to_end=system.end_to_end(),
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],

@@ -53,6 +53,7 @@ _PARTS = (
     "balance",
     "kpis",
     "peers",
+    "client-ids",
     "tasks",
     "services",
     "end-to-end",

@@ -11,7 +11,9 @@ from appliance.alerts.conditions.own import (
     ClockDoubt,
     OwnConditions,
     OwnState,
+    SharedId,
 )
+from appliance.severity import Severity
 from tests.support.clock import DoubtfulClock
 
 START = 1_796_000_000.0
@@ -50,6 +52,20 @@ def test_while_postgres_is_away_nothing_is_known_of_the_rest() -> None:
     assert len(seen.after(LASTING_SECONDS)) == 1
     assert len(seen.after(1, causes={"postgres": "refused"})) == 1
     assert seen.after(1, causes={}) == []
+
+
+def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> None:
+    seen = Seen()
+    named = SharedId("{name}%s", ("acme/device/a", "globex/device/b"), 7)
+    text = "On barn, devices of two tenants use the same client id and end each other's connection"
+    assert seen.after(1, shared_ids=[named] * 9) == [text]
+    (condition,) = seen.own.holding(None)
+    assert (condition.severity, condition.count) == (Severity.HIGH, 9)
+    shown = condition.details["client_ids"]
+    assert isinstance(shown, list)
+    assert shown == [{"client_id": "{name}%s", "users": ["acme/device/a", "globex/device/b"], "times": 7}] * 5
+    assert seen.own.affected() == [], "no customer is told of another"
+    assert seen.after(1, shared_ids=[]) == []
 
 
 def test_an_outage_of_postgres_is_kept_until_it_is_told() -> None:

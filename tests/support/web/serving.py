@@ -147,6 +147,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         ],
         limits=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
         broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
+        shared_client_ids=list,
         retention_days=30,
         retention_blocked=lambda: False,
         schema=lambda: shipped()[-1].version,

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.people.role import Role
@@ -24,7 +26,7 @@ from tests.support.rollups import roll
 from tests.support.tenants import BY, GRACE, TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import Served, page_socket
+from tests.support.web.serving import Served, over, page_socket
 
 NASTY = "<script>alert(1)</script> {{7*7}} \"' &"
 
@@ -332,6 +334,25 @@ async def test_a_device_page_shows_how_the_device_is(database: Database) -> None
             assert (await admin.get(f"/devices/d/messages?{query}")).status_code == 400
         for query in ("m=1x", "range=9y", "from=2026-02-30", "from=2026-01-02&to=2026-01-01"):
             assert (await admin.get(f"/devices/d?{query}")).status_code == 400, query
+
+
+async def test_a_device_whose_client_id_another_client_uses_says_so_for_an_hour(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    now = datetime.now(UTC).timestamp()
+    told = BrokerRefusal(RefusalCause.CLIENT_ID, now - 3500, "192.0.2.7", "esp", "acme/device/d")
+
+    async def shown(one: BrokerRefusal) -> str:
+        async with (
+            over(database, broker_refusals=lambda _tenant, _device: [one]) as served,
+            person(served, database) as admin,
+        ):
+            return text(await admin.get("/devices/d"))
+
+    page = await shown(told)
+    assert "Two clients use one client id. a client of another tenant uses the client id esp , too" in page
+    assert "Leave the client id empty, or use the user name" in page
+    assert "It is shut out by the broker." in await shown(replace(told, shut_out=True))
+    assert "Two clients use one client id." not in await shown(replace(told, at=now - 3700))
 
 
 async def test_readers_are_shown_no_buttons_and_get_no_forms(database: Database) -> None:

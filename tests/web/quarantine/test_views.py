@@ -13,7 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from appliance.broker.client_ids import ClientIds
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
+from appliance.broker.shut_out import ShutOut
+from appliance.broker.takeover import Party, Takeover
+from appliance.clock import SystemClock
+from appliance.metrics import Metrics
 from appliance.people.role import Role
 from appliance.web.quarantine.actions import MAX_NEWER
 from tests.support.pipeline import arrange, look
@@ -303,6 +308,24 @@ async def test_broker_refusals_are_grouped_by_cause_with_what_to_fix(database: D
         assert "412 times" in html
         assert "10.0.0.8" not in html
         assert "10.0.0.9" not in html
+
+
+async def test_two_clients_with_one_client_id_are_told_without_the_other_tenant(database: Database) -> None:
+    taken = Takeover("esp", Party("acme/device/a", "192.0.2.7"), Party("rival/device/r", "198.51.100.1"))
+    clock = SystemClock()
+    seen = ClientIds(clock, Metrics(), ShutOut(clock)).note(taken)
+
+    def refused(tenant: str | None, device: str | None) -> list[BrokerRefusal]:
+        return [one for one in seen if tenant in (None, one.tenant_id) and device in (None, one.device_id)]
+
+    async with viewing(database, broker_refusals=refused) as admin:
+        html = (await admin.get(f"{PAGE}/door")).text
+        (told,) = (await admin.get("/customer/quarantine/door")).json()
+    assert "a client of another tenant uses the client id `esp`, too" in html
+    assert (told["cause"], told["username"], told["address"]) == ("client_id", "acme/device/a", "192.0.2.7")
+    for secret in ("rival", "198.51.100.1"):
+        assert secret not in html
+        assert secret not in str(told)
 
 
 async def test_a_form_of_another_site_decides_nothing(database: Database) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import trio
 
+from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
@@ -70,6 +71,23 @@ async def test_it_shows_the_message_balance(database: Database) -> None:
     for text in ("Message balance", "3,316,281", "3,309,871", "5,102", "1,231", "77 cleared", "Balanced"):
         assert text in html
     assert "Not balanced" not in html
+
+
+async def test_it_shows_client_ids_that_two_tenants_use_and_who_is_shut_out(database: Database) -> None:
+    now = SystemClock().now()
+    shared = [
+        SharedClientId("<esp>", ("acme/device/a", "globex/device/b"), now - 60, 7, True, None),
+        SharedClientId("acme/device/a", ("acme/device/a", "globex/device/c"), now - 90, 3, True, now + 60),
+    ]
+    async with page(database, shared_client_ids=lambda: shared) as asking:
+        html = (await asking.get("/system")).text
+        answer = (await asking.get("/operator/system")).json()
+    for text in ("Client ids of two tenants", "&lt;esp&gt;", "acme/device/a", "globex/device/b", "globex/device/c"):
+        assert text in html
+    assert html.count("Shut out") == 1
+    assert [one["client_id"] for one in answer["shared_client_ids"]] == ["<esp>", "acme/device/a"]
+    async with page(database) as asking:
+        assert "Client ids of two tenants" not in (await asking.get("/system")).text
 
 
 async def test_it_shows_every_service_and_the_tasks_below_it(database: Database) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 
-from appliance.broker.refusals import BrokerRefusal
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import credential as credentials
 from appliance.devices.credentials.credential import Credential
@@ -36,6 +36,8 @@ from appliance.web.page.renderer import PageRenderer
 from appliance.web.subscriptions.labels import subscription_title
 
 BROKER_REFUSALS_SHOWN = 5
+CLIENT_ID_WARNING_PERIOD = timedelta(hours=1)
+"""How long the page warns of another client with the same client id."""
 CLOCK_WARNING_PERIOD = timedelta(days=1)
 """How long the page warns of an impossible time."""
 RECENT_PERIOD = timedelta(days=1)
@@ -64,6 +66,8 @@ class DeviceFacts:
     readings: int
     """Readings of RECENT_PERIOD; messages.COUNTED + 1 stands for more."""
     broker_refusals: Sequence[BrokerRefusal]
+    client_id_rivals: Sequence[BrokerRefusal]
+    """What the broker ended lately because two clients use one client id."""
     lines: Lines
     held: int
     """Messages of the device that are held for replay."""
@@ -141,6 +145,7 @@ async def _facts(
     owned = await subscriptions_of(connection, tenant_id)
     subscription = next((row for row in owned if row.subscription_id == device.subscription_id), None)
     adjusted = member.ts_adjusted_at
+    refused = port.broker_refusals(tenant_id, device_id)
     causes = await quarantine_store.counts(connection, Selection(tenant_id=tenant_id, device_id=device_id))
     return DeviceFacts(
         credential=await credentials.get(connection, tenant_id, device_id),
@@ -148,13 +153,19 @@ async def _facts(
         subscription_name="" if subscription is None else subscription_title(subscription),
         numbering=await messages.numbering(connection, tenant_id, device_id, moment - RECENT_PERIOD),
         readings=await messages.count_since(connection, tenant_id, device_id, moment - RECENT_PERIOD),
-        broker_refusals=port.broker_refusals(tenant_id, device_id)[:BROKER_REFUSALS_SHOWN],
+        broker_refusals=refused[:BROKER_REFUSALS_SHOWN],
+        client_id_rivals=_client_id_rivals(refused, moment.timestamp()),
         lines=lines(port.listener, tenant_id, device_id, own_url(renderer.platform.public_url), request.host),
         held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),
         clock_warning=adjusted is not None and moment - adjusted < CLOCK_WARNING_PERIOD,
         expected=_expected(member, await presence.limits(connection)),
         steps=_steps(device.status),
     )
+
+
+def _client_id_rivals(refused: Sequence[BrokerRefusal], now: float) -> list[BrokerRefusal]:
+    oldest = now - CLIENT_ID_WARNING_PERIOD.total_seconds()
+    return [one for one in refused if one.cause is RefusalCause.CLIENT_ID and one.at > oldest]
 
 
 def _expected(member: FleetDevice, thresholds: PresenceThresholds) -> str:
