@@ -17,17 +17,12 @@
 
   const late = new Map(); // id -> the new content of an element, applied once nobody uses the old one
 
-  function selected(element) {
-    const selection = document.getSelection();
-    return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
-  }
-
   const targets = (element) => [...element.querySelectorAll("a[href]")].map((link) => link.getAttribute("href")).join(" ");
 
   // An element that somebody copies from does not change until they are done; links under the pointer do not move.
-  function held(old, fresh) {
+  function held(old, fresh, selection) {
     const moves = old.hasAttribute("data-still") && targets(old) !== targets(fresh);
-    return selected(old) || (moves && old.matches(":hover, :focus-within"));
+    return selection?.containsNode(old, true) || (moves && old.matches(":hover, :focus-within"));
   }
 
   function morphAttributes(old, fresh) {
@@ -63,11 +58,18 @@
     catchUp();
   }
 
+  // Reads first, writes then: to ask for the selection lays the page out, and again after each change of it.
   function catchUp() {
-    for (const [id, fresh] of late) {
+    if (late.size === 0) return;
+    const selection = document.getSelection();
+    const selected = selection === null || selection.isCollapsed ? null : selection;
+    const due = [...late].filter(([id, fresh]) => {
       const old = document.getElementById(id);
-      if (old !== null && held(old, fresh)) continue;
+      return old === null || !held(old, fresh, selected);
+    });
+    for (const [id, fresh] of due) {
       late.delete(id);
+      const old = document.getElementById(id);
       if (old !== null) morph(old, fresh);
     }
   }

@@ -176,6 +176,27 @@ def test_two_hundred_are_closed_at_once(
     expect(page.locator("#alert-tabs")).to_contain_text(re.compile(r"Closed\s+200"))
 
 
+def test_a_full_page_that_changes_is_laid_out_a_few_times_not_once_a_row(
+    served: Dashboard, responder: BrowserContext, writing: psycopg.Connection
+) -> None:
+    opened(writing, 200)
+    page = live(responder, f"{served.url}/alerts?limit=200")
+    expect(page.locator("tbody tr")).to_have_count(200)
+    inspector = responder.new_cdp_session(page)
+    inspector.send("Performance.enable")
+
+    def layouts() -> float:
+        metrics = inspector.send("Performance.getMetrics")["metrics"]
+        return next(float(metric["value"]) for metric in metrics if metric["name"] == "LayoutCount")
+
+    before = layouts()
+    writing.execute("UPDATE fleet_alert SET status = 'ACKNOWLEDGED', acknowledged_at = now(), acknowledged_by = 'kim'")
+    page.wait_for_function(
+        "() => document.querySelector('tbody').textContent.split('Acknowledged').length > 200", polling=100
+    )
+    assert layouts() - before < 200
+
+
 def test_the_keyboard_does_the_same(served: Dashboard, responder: BrowserContext, writing: psycopg.Connection) -> None:
     first, second = opened(writing, 2)
     page = live(responder, f"{served.url}/alerts")
