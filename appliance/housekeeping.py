@@ -1,5 +1,5 @@
 """Slow chores beside the stream: erase the readings of deleted devices, forget maintenance windows that are long over
-and requests to renew whose keys are free again, and register the metrics that devices have begun to send.
+and requests whose keys are free again, and register the metrics that devices have begun to send.
 
 None of them decides anything: a deleted device is gone at once, and a metric that is not registered yet is shown with
 guessed properties.
@@ -14,6 +14,7 @@ from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.devices import erasure
 from appliance.devices.metrics import store as metric_store
+from appliance.people import kept_answers
 from appliance.renewals import life
 from appliance.runtime.periodic import every
 
@@ -34,7 +35,9 @@ async def run(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None] = 
             now = datetime.fromtimestamp(clock.now(), UTC)
             async with pool.connection() as connection:
                 await maintenance.delete_over(connection, now - maintenance.KEEP_ENDED)
-                await life.forget_over(connection, datetime.fromtimestamp(clock.settled(), UTC))
+                settled = datetime.fromtimestamp(clock.settled(), UTC)
+                await life.forget_over(connection, settled)
+                await kept_answers.forget_over(connection, settled)
         await erasure.erase_marked(pool, clock)
 
     await every(CHORE_SECONDS, make_round, chore="housekeeping", task_status=task_status)

@@ -75,7 +75,7 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime", "watchdog"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
-    "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "renewals"},
+    "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "people", "renewals"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
     # the dashboard: the domain, never children
     "web": LEAVES

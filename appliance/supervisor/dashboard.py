@@ -73,6 +73,7 @@ async def open_dashboard(
         clock=clock,
         pool=pool,
         access=Access(pool, storage.web_pool, clock),
+        keyring=base.data.keyring,
         identity=Identity(pool, clock),
         live=stream.live,
         health=broker.health,

@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
+from appliance.web.access.idempotency import Idempotency
 from appliance.web.alerts.install import install as alerts
 from appliance.web.audit.install import install as audit
 from appliance.web.deliveries.install import install as deliveries
@@ -144,6 +145,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
     )
     for install in CONCEPTS:
         install(mount)
+    Idempotency(platform.access, platform.keyring).install(app)
 
     @app.after_request
     async def keep_out_of_caches(response: Response) -> Response:

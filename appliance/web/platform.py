@@ -9,6 +9,7 @@ from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db.pool import Pool
 from appliance.diagnostics.readiness import Health
+from appliance.keyring import Keyring
 from appliance.people.sessions import Visit
 from appliance.renewals.policy import RenewalPolicy
 from appliance.web.access.auth import Viewer
@@ -46,6 +47,8 @@ class Platform:
     ``access``."""
     access: Access
     """Transactions of the viewer."""
+    keyring: Keyring
+    """Seals what is kept of answers with secrets."""
     identity: Recognizer
     """Finds the viewer of a cookie's or token's secret."""
     live: LiveFeed

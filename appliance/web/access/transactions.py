@@ -3,6 +3,9 @@
 Customers read and change as ``appliance_web``, for which row-level security shows one tenant: the one that is set here,
 inside the transaction, so that it cannot outlive it on a pooled connection. Operators use ``appliance_ingest``, which
 sees all tenants.
+
+A request with an Idempotency-Key has one transaction for all of its changes, which its answer is kept in
+(:mod:`appliance.web.access.idempotency`); every other action has one of its own.
 """
 
 from collections.abc import AsyncIterator
@@ -19,9 +22,12 @@ from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.devices.credentials.broker_sync import CredentialChange, credential_change, this_change
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
+from appliance.web.access import request_transaction
 from appliance.web.access.auth import Viewer, viewer
+from appliance.web.access.request_transaction import RequestTransaction
 
 STATEMENTS = statements.load("web")
 
@@ -46,14 +52,58 @@ class Access:
     @asynccontextmanager
     async def reading(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
         """Open a read-only transaction: Postgres refuses changes in it."""
+        joined = request_transaction.current() if seen_by is None else None
+        if joined is not None and joined.connection is not None and joined.lends(self._pool_of(viewer())):
+            yield joined.connection
+            return
         async with self._transaction(seen_by or viewer(), "begin_reading") as connection:
             yield connection
 
     @asynccontextmanager
     async def changing(self, seen_by: Viewer | None = None) -> AsyncIterator[Connection[Any]]:
-        """Open a transaction for a change and its audit row; it commits at the end of the block."""
-        async with self._transaction(seen_by or viewer(), "begin_changing") as connection:
+        """Open a transaction for a change and its audit row; it commits at the end of the block.
+
+        In a request with a transaction of its own, the block is a part of that one, which commits with the answer.
+        """
+        joined = request_transaction.current() if seen_by is None else None
+        if joined is None:
+            async with self._transaction(seen_by or viewer(), "begin_changing") as connection:
+                yield connection
+            return
+        async with self._part_of(joined, self._pool_of(viewer())) as connection:
             yield connection
+
+    @asynccontextmanager
+    async def changing_account(self) -> AsyncIterator[Connection[Any]]:
+        """Open the same for a change of the viewer's own account, under a role that sees all accounts.
+
+        The caller changes nothing but what belongs to the viewer's id.
+        """
+        joined = request_transaction.current()
+        if joined is None:
+            async with self.operators.connection() as connection, connection.transaction():
+                yield connection
+            return
+        async with self._part_of(joined, self.operators) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def changing_credentials(self) -> AsyncIterator[CredentialChange]:
+        """Open a transaction that changes credentials, and wait for the broker after it.
+
+        In a request with a transaction of its own, that one is waited for after its commit; ``sync_status`` is PENDING
+        until then.
+        """
+        joined = request_transaction.current()
+        if joined is None:
+            async with credential_change(self.changing(), self.operators.connection) as change:
+                yield change
+            return
+        async with self.changing() as connection:
+            change = CredentialChange(connection)
+            yield change
+            if change.concerns_broker:
+                joined.broker_change = await this_change(connection)
 
     def now(self) -> datetime:
         """Return the current time for records, in UTC."""
@@ -69,10 +119,24 @@ class Access:
 
     @asynccontextmanager
     async def _transaction(self, seen_by: Viewer, opening: str) -> AsyncIterator[Connection[Any]]:
-        pool = self.operators if seen_by.is_operator else self.customers
+        pool = self._pool_of(seen_by)
         async with pool.connection() as connection, connection.transaction():
             await connection.execute(STATEMENTS[opening], {"tenant": seen_by.tenant_id or ""})
             yield connection
+
+    @asynccontextmanager
+    async def _part_of(self, joined: RequestTransaction, pool: Pool) -> AsyncIterator[Connection[Any]]:
+        """Open a part of the transaction of a request, which an error undoes by itself."""
+
+        async def begin(connection: Connection[Any]) -> None:
+            await connection.execute(STATEMENTS["begin_changing"], {"tenant": viewer().tenant_id or ""})
+
+        connection = await joined.join(pool, begin)
+        async with connection.transaction():
+            yield connection
+
+    def _pool_of(self, seen_by: Viewer) -> Pool:
+        return self.operators if seen_by.is_operator else self.customers
 
 
 def actor() -> Actor:

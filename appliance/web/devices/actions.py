@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from appliance.devices import description, fleet
 from appliance.devices.credentials import credential as credentials
-from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change
+from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus
 from appliance.devices.credentials.credential import Credential, IssuedSecrets, Rotation
 from appliance.devices.description import Description, OwnLimits
 from appliance.devices.device import Event, NewDevice
@@ -163,7 +163,7 @@ class DeviceActions:
 
     def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
         """Open a transaction of the viewer that changes credentials, then wait for the broker."""
-        return credential_change(self._access.changing(), self._platform.pool.connection)
+        return self._access.changing_credentials()
 
 
 def _issued(issued: IssuedSecrets, credential: Credential | None, sync_status: SyncStatus) -> IssuedCredential:

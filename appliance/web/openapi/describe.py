@@ -38,6 +38,13 @@ from appliance.web.openapi.validation import Struct, converted
 
 PREFIXES = ("/customer/", "/operator/", "/ingest/")
 """Below these every route is an operation of the API."""
+KEY_FIELD = "Idempotency-Key"
+"""The header by which a request is told from its repetitions."""
+LEAST_KEY = 16
+"""Characters: a shorter key is one that somebody else, or the same program another day, might make up again."""
+MOST_KEY = 255
+REPLAYED = "Idempotency-Replayed"
+"""The header of an answer that was given before."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -80,6 +87,12 @@ class Operation:
     """Headers that a successful answer may have, each with its meaning."""
     problems: Mapping[HTTPStatus, Any] = field(default_factory=dict)
     """Statuses of errors that say more than :class:`.document.Problem` does, each with its type."""
+    keyed: bool = True
+    """Whether a POST is answered once for each Idempotency-Key; False: it changes nothing, or sees to that itself."""
+
+    def takes_key(self, method: str) -> bool:
+        """Return whether a request by this method may have an Idempotency-Key, and is then answered once."""
+        return self.keyed and method.upper() == "POST" and self.credential is CallerCredential.PERSON
 
 
 def describe(
@@ -95,10 +108,11 @@ def describe(
     headers: Mapping[str, str] = MappingProxyType({}),
     answer_headers: Mapping[str, str] = MappingProxyType({}),
     problems: Mapping[HTTPStatus, Any] = MappingProxyType({}),
+    keyed: bool = True,
 ) -> Callable[[View], View]:
     """Declare the operation that the decorated view serves. ``csv``: it also answers ``text/csv``, on ``Accept``."""
     operation = Operation(
-        summary, answers, details, query, body, bodies, csv, credential, headers, answer_headers, problems
+        summary, answers, details, query, body, bodies, csv, credential, headers, answer_headers, problems, keyed
     )
 
     def declare(view: View) -> View:

@@ -17,7 +17,17 @@ from werkzeug.routing import Rule
 import appliance
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
-from appliance.web.openapi.describe import CallerCredential, Operation, answer, declared, describe
+from appliance.web.openapi.describe import (
+    KEY_FIELD,
+    LEAST_KEY,
+    MOST_KEY,
+    REPLAYED,
+    CallerCredential,
+    Operation,
+    answer,
+    declared,
+    describe,
+)
 from appliance.web.openapi.entity_tag import IF_MATCH
 
 REFERENCE = "#/components/schemas/{name}"
@@ -33,6 +43,20 @@ CHANGED_FROM: dict[str, Any] = {
     "in": "header",
     "description": "The ETag that was read, in place of `version`: 412 if it was changed since. `*`: any.",
     "schema": {"type": "string"},
+}
+KEY: dict[str, Any] = {
+    "name": KEY_FIELD,
+    "in": "header",
+    "description": "Made up by the caller, new for each request that is meant: sent again within 24 hours by the same "
+    "account, the request is answered as the first time and does nothing. Refused requests keep no key; 422 for a key "
+    "of a request with other content.",
+    "schema": {"type": "string", "minLength": LEAST_KEY, "maxLength": MOST_KEY},
+}
+REPEATED = {
+    REPLAYED: {
+        "description": "`true`: the key was seen before, and this is what was answered then.",
+        "schema": {"type": "string", "const": "true"},
+    }
 }
 TAG = {"ETag": {"description": "Its version, for If-Match.", "schema": {"type": "string"}}}
 SILENT = {"HEAD", "OPTIONS"}
@@ -146,6 +170,8 @@ def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
     parameters += [{"name": name, "in": "header", **_text(meaning)} for name, meaning in operation.headers.items()]
     if one.path.startswith("/customer/"):
         parameters.append(TENANT)
+    if operation.takes_key(one.method):
+        parameters.append(KEY)
     if one.method == "patch" and _has_version(operation.body):
         parameters.append(CHANGED_FROM)
     described: dict[str, Any] = {
@@ -154,7 +180,7 @@ def _operation(one: Described, schemas: _Schemas) -> dict[str, Any]:
         else f"{one.endpoint}.{one.method}",
         "tags": [one.endpoint.partition(".")[0]],
         "summary": operation.summary,
-        "responses": _responses(operation, schemas),
+        "responses": _responses(operation, schemas, keyed=operation.takes_key(one.method)),
         "security": _security(operation.credential, one.method),
     }
     if operation.details:
@@ -195,7 +221,7 @@ def _query_parameters(operation: Operation, schemas: _Schemas) -> Iterator[dict[
         yield parameter
 
 
-def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+def _responses(operation: Operation, schemas: _Schemas, *, keyed: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, kind in operation.answers.items():
         response: dict[str, Any] = {"description": status.phrase}
@@ -205,6 +231,7 @@ def _responses(operation: Operation, schemas: _Schemas) -> dict[str, Any]:
             response.setdefault("content", {})["text/csv"] = {"schema": {"type": "string"}}
         headers = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
         headers |= TAG if _has_version(kind) else {}
+        headers |= REPEATED if keyed else {}
         if headers:
             response["headers"] = headers
         responses[str(status.value)] = response

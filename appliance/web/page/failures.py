@@ -32,6 +32,7 @@ from appliance.people.role import Role, Theme
 from appliance.renewals.renewal import DevicesNeeded
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
+from appliance.web.openapi.describe import KEY_FIELD
 from appliance.web.openapi.entity_tag import IF_MATCH
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
@@ -59,6 +60,7 @@ MET = "Somebody else was changing the same just then. Nothing was changed; try a
 
 AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."
 UNKNOWN = "Your change may or may not have been saved: check before you send it again."
+KEYED = f"Your change may or may not have been saved: send it again with the same {KEY_FIELD}, and it is made once."
 
 NOBODY = Viewer(
     user_id=UUID(int=0),
@@ -193,9 +195,8 @@ class FailurePages:
         """Answer while Postgres is not reachable: what that means for messages, and how long it can last."""
         log.warning("page without postgres", path=_path(), error=str(error))
         asked = not has_request_context() or request.method == "GET"
-        failure = FailureText(
-            HTTPStatus.SERVICE_UNAVAILABLE, "The database is not reachable", AWAY if asked else f"{AWAY} {UNKNOWN}"
-        )
+        mend = "" if asked else f" {KEYED if KEY_FIELD in request.headers else UNKNOWN}"
+        failure = FailureText(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not reachable", f"{AWAY}{mend}")
         retry_after = RETRY_AFTER if asked else None  # a change is never repeated automatically
         response = self._answer(failure, queue=self._broker_queue(), retry_after=retry_after)
         response.headers["Retry-After"] = str(RETRY_AFTER)

@@ -21,6 +21,7 @@ from appliance.people.tokens import Token
 from appliance.people.users import Profile, User
 from appliance.web.access.auth import viewer
 from appliance.web.access.gate import visit
+from appliance.web.access.request_transaction import note_password_asked
 from appliance.web.people.labels import wait_label
 from appliance.web.platform import Platform
 
@@ -76,7 +77,7 @@ class AccountActions:
     async def add_token(self, current: str, name: str, scopes: Collection[Scope], days: int) -> str:
         """Create a token and return its secret, which is known only now. Raises Invalid, Conflict, Throttled."""
         user = await self.confirm_in_browser(current)
-        async with self._pool.connection() as connection:
+        async with self._platform.access.changing_account() as connection:
             return await tokens.add(connection, user, name, scopes, days, self._platform.access.context())
 
     async def revoke_token(self, token_id: UUID) -> None:
@@ -107,6 +108,7 @@ class AccountActions:
             raise Throttled(wait_label(right, self._platform.clock.now()), right.seconds)
         if not right:
             raise Invalid("This is not your password.", "current")
+        note_password_asked()
         return user
 
 

@@ -67,6 +67,7 @@ def _add_list(operations: Blueprint, routes: RouteActions) -> None:
         ),
         body=RouteTried,
         answers={HTTPStatus.OK: RouteTrial},
+        keyed=False,
     )
     async def preview() -> Response:
         wanted = await body(RouteTried)

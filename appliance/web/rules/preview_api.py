@@ -64,6 +64,7 @@ def blueprint(previewer: Previewer) -> Blueprint:
         ),
         body=RuleNew,
         answers={HTTPStatus.OK: PreviewOut},
+        keyed=False,
     )
     async def preview() -> Response:
         given = described_by(await body(RuleNew))

@@ -17,12 +17,11 @@ from appliance.renewals.renewal import KEY_FIELD
 from appliance.web.access.auth import ADMINS, allow
 from appliance.web.access.transactions import tenant_of
 from appliance.web.openapi.body import body
-from appliance.web.openapi.describe import answer, describe
+from appliance.web.openapi.describe import REPLAYED, answer, describe
 from appliance.web.openapi.document import Problem
 from appliance.web.page.paths import subscription_of_path
 from appliance.web.subscriptions.renewal_actions import RenewalActions
 
-REPLAYED = "Idempotency-Replayed"
 DETAILS = (
     "The new term begins when the present one ends, or now if it has. Sent again with the same key it answers as "
     "before; the same request within 24 hours, whatever its key, answers as the first with `changed` false, and so "
@@ -111,6 +110,7 @@ def blueprint(actions: RenewalActions) -> Blueprint:
         answers={HTTPStatus.OK: RenewalAnswer},
         answer_headers={REPLAYED: "`true`: the key was seen before, and this is what was answered then."},
         problems={HTTPStatus.BAD_REQUEST: RenewalProblem},
+        keyed=False,  # its requests are told apart by what they ask for, and their keys are kept for the whole term
     )
     async def renew() -> Response:
         wanted = await body(RenewalNew)

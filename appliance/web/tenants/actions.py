@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus, credential_change
+from appliance.devices.credentials.broker_sync import CredentialChange, SyncStatus
 from appliance.devices.tenants import IssuedClaim, Strategy, Tenant, TenantStatus
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import Subscription, usable
@@ -140,4 +140,4 @@ class TenantActions:
 
     def _changing(self) -> AbstractAsyncContextManager[CredentialChange]:
         """Return a transaction of the viewer that changes credentials."""
-        return credential_change(self._platform.access.changing(), self._platform.pool.connection)
+        return self._platform.access.changing_credentials()

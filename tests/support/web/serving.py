@@ -234,6 +234,7 @@ def parts(
         clock=clock,
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
+        keyring=KEYRING,
         identity=identity or Identity(pool, clock),
         live=live or LiveFeed(clock),
         health=lambda: health,
