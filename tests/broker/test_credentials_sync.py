@@ -116,13 +116,17 @@ class SyncSetup:
         """A device with a credential that the broker knows."""
         async with self.connection.transaction():
             await changes.create(self.connection, TENANT, NewDevice(device_id), BY, grace=GRACE)
-            issued = await credentials.create(self.connection, TENANT, device_id, BY)
+            issued = await self.issue(TENANT, device_id)
             change = await broker_sync.this_change(self.connection)
         assert (
             await broker_sync.wait(broker_sync.only(self.connection), change, patience=broker_sync.PATIENCE)
             is SyncStatus.APPLIED
         )
         return issued
+
+    async def issue(self, tenant_id: str, device_id: str) -> IssuedSecrets:
+        """A credential, in the transaction of the caller."""
+        return await credentials.create(self.connection, tenant_id, device_id, BY)
 
     async def arrived(self, change: str) -> None:
         assert (
