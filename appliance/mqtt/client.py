@@ -16,22 +16,23 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import trio
-from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter
+from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter, UnsubAckReasonCode
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock, SystemClock
 from appliance.mqtt import topics
 from appliance.mqtt.connection import Connection
-from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.errors import NegativeAckError, sole_cause
 from appliance.mqtt.inbox import Batches, InboundBatch, Message, Messages
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
-from appliance.mqtt.receipts import Receipt, refuses
-from appliance.mqtt.session import State
+from appliance.mqtt.publishing import Publishing
+from appliance.mqtt.receipts import refuses
+from appliance.mqtt.states import State
+from appliance.mqtt.subscriptions import Request
 from appliance.mqtt.terms import PLAIN, MessageProperties, Settings
 from appliance.mqtt.transport import Tcp, Transport, Unix
 
@@ -39,9 +40,6 @@ CONNECT_SECONDS = 10.0
 
 OVERRUN_TOLERANCE = 16384
 """Messages beyond the receive maximum that we tolerate: more than one chunk holds, since we stop reading then."""
-
-PUBLISH_GROUP = 512
-"""Messages that ``publish_many`` writes to the socket at once: bounds memory, and lets other tasks run."""
 
 
 class Client:
@@ -51,6 +49,10 @@ class Client:
     are seconds; ``receive_max`` is how many unacknowledged messages the broker may send. ``clean_start`` counts for
     the first connection only. With ``keep_trying`` a broker that is away or refuses us at first is tried again like
     later; else entering raises ``ConnectError``. With ``reconnect`` off, the first connection is the only one.
+
+    A client that was left may be entered again: it begins anew, without subscriptions, and its counts with it. Entering
+    one that is entered raises RuntimeError. Outside of ``async with``, what needs a connection raises
+    ``DisconnectedError`` instead of waiting for one.
     """
 
     def __init__(
@@ -74,7 +76,8 @@ class Client:
         backoff: Backoff | None = None,
         clock: Clock | None = None,
     ) -> None:
-        settings = Settings(
+        self._transport = _transport(hostname, port, unix_socket, transport)
+        self._settings = Settings(
             identifier=identifier if identifier is not None else f"appliance-{secrets.token_hex(8)}",
             username=username,
             password=password.encode() if isinstance(password, str) else password,
@@ -85,50 +88,81 @@ class Client:
             max_packet_size=max_packet_size,
             tolerance=OVERRUN_TOLERANCE,
         )
+        self._reconnect = reconnect
+        self._keep_trying = keep_trying
+        self._connect_timeout = connect_timeout
+        self._backoff = backoff or Backoff()
+        self._clock = clock or SystemClock()
+        self._life: AbstractAsyncContextManager[None] | None = None
+        self._begin(generation=0)
+
+    def _begin(self, generation: int) -> None:
+        """Start from nothing, but go on counting connections: a batch of an earlier life is no batch of this one."""
         self._connection = Connection(
-            _transport(hostname, port, unix_socket, transport),
-            settings,
-            connect_timeout=connect_timeout,
-            backoff=backoff or Backoff(),
-            clock=clock or SystemClock(),
+            self._transport,
+            self._settings,
+            connect_timeout=self._connect_timeout,
+            backoff=self._backoff,
+            clock=self._clock,
+            generation=generation,
         )
         self._board = self._connection.board
         self._session = self._connection.session
-        self._run = partial(self._connection.run, reconnect=reconnect, keep_trying=keep_trying)
-        self._turn = trio.Lock()  # publishers, in the order of their calls
+        self._publishing = Publishing(self._connection)
         self._opened: deque[Message] = deque()  # the rest of a chunk that ``messages`` has begun
-        self._published = self._pubacks = self._stale = 0
-        self._life: AbstractAsyncContextManager[None] | None = None
+        self._pubacks = self._stale = 0
+        self._begun = False
 
     # Life
 
     async def __aenter__(self) -> Self:
+        if self._life is not None:
+            raise RuntimeError("the client is entered already: leave it before it is entered again")
+        if self._begun:
+            self._backoff.reset()
+            self._begin(self._session.generation)
+        self._begun = True
         self._life = self._live()
-        await self._life.__aenter__()
+        try:
+            await self._life.__aenter__()
+        except BaseException:
+            self._life = None
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        assert self._life is not None  # noqa: S101 - __aexit__ comes after __aenter__
-        return await self._life.__aexit__(kind, error, traceback)
+        if self._life is None:
+            return None
+        try:
+            return await self._life.__aexit__(kind, error, traceback)
+        finally:
+            self._life = None
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None, None]:
-        """Run the background task. An exception of the body, or ConnectError, is raised as it is, not in a group."""
-        failure: Exception | None = None
+        """Run the background task. What the body, or the first connection, raises leaves as it is, not in a group."""
+        failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 try:
                     await nursery.start(self._run)
                     yield
-                except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery
+                except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery
                     failure = error
                 nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            cause = sole_cause(group)
+            if failure is None or isinstance(failure, trio.Cancelled):
+                failure = cause
         finally:
             self._connection.close("the client was closed")
         if failure is not None:
             raise failure
+
+    async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        await self._connection.run(reconnect=self._reconnect, keep_trying=self._keep_trying, task_status=task_status)
 
     # How things stand
 
@@ -182,13 +216,13 @@ class Client:
         return self._session.keep_alive.last_received
 
     def statistics(self) -> Statistics:
-        """Return counts, for metrics and pages."""
+        """Return counts since the client was entered, for metrics and pages."""
         inbox = self._connection.inbox
         return Statistics(
-            connections=self._session.generation,
+            connections=self._session.generation - self._connection.earlier,
             taken_over=self._connection.taken_over,
             received=self._connection.received,
-            published=self._published,
+            published=self._publishing.published,
             pubacks=self._pubacks,
             stale=self._stale,
             dropped=inbox.dropped,
@@ -280,51 +314,7 @@ class Client:
         """
         if qos not in (0, 1):
             raise ValueError("QoS 2 is not spoken")
-        receipt = Receipt()
-        async with self._turn:
-            await self._hand_over(messages, QoS(int(qos)), retain, properties, receipt)
-        receipt.close()
-        await self._connection.flush()
-        await receipt.done.wait()
-        if receipt.open:
-            raise self._board.lost()
-        if receipt.reason_code is not None:
-            raise NegativeAckError(f"{receipt.refused} message(s)", receipt.reason_code, receipt.refused)
-
-    async def _hand_over(
-        self,
-        messages: Iterable[tuple[str, bytes]],
-        qos: QoS,
-        retain: bool,
-        properties: MessageProperties,
-        receipt: Receipt,
-    ) -> None:
-        room = 0
-        try:
-            for topic, payload in messages:
-                if not room:
-                    room = await self._publishing_room(qos)
-                mistake = topics.name_mistake(topic)
-                if mistake is not None:
-                    raise ValueError(mistake)
-                packet_id = self._session.publish(topic, payload, qos, retain=retain, properties=properties)
-                if packet_id:
-                    self._connection.receipts.add(packet_id, receipt)
-                self._published += 1
-                room -= 1
-        finally:
-            self._connection.wake()
-
-    async def _publishing_room(self, qos: QoS) -> int:
-        """Send what is queued, then wait until something may be published; return how many messages."""
-        await self._connection.flush()
-        while True:
-            self._board.check_open()
-            if self._session.state is State.CONNECTED:
-                room = PUBLISH_GROUP if qos == QoS.AT_MOST_ONCE else self._session.room
-                if room > 0:
-                    return min(room, PUBLISH_GROUP)
-            await self._connection.progress.park()
+        await self._publishing.send(messages, QoS(int(qos)), properties, retain=retain)
 
     # Subscribing
 
@@ -339,7 +329,8 @@ class Client:
     ) -> SubAckReasonCode:
         """Subscribe now and after every later connect; returns once the broker has granted it.
 
-        Raises NegativeAckError when it is refused (then it is forgotten), ValueError for an invalid filter.
+        Raises NegativeAckError when it is refused, and ValueError for a filter that is invalid or that the broker does
+        not take: an earlier subscription to the same filter stays then. The same if the call is cancelled.
         """
         mistake = topics.filter_mistake(pattern)
         if mistake is not None:
@@ -353,27 +344,35 @@ class Client:
             retain_as_published=retain_as_published,
             retain_handling=retain_handling,
         )
-        self._connection.subscriptions.want(topic_filter)
-        self._connection.request([topic_filter])
-        while (answer := self._connection.subscriptions.answer(pattern)) is None:
-            await self._board.changed()
+        answer = await self._asked(Request([pattern], [topic_filter]))
         if refuses(answer):
-            self._connection.subscriptions.drop(pattern)
-            self._connection.review()
             raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", answer)
-        return answer
+        return cast("SubAckReasonCode", answer)
 
     async def unsubscribe(self, pattern: str) -> None:
-        """End a subscription; returns once the broker has. Raises NegativeAckError when it refuses."""
-        self._connection.subscriptions.drop(pattern)
-        generation = 0
-        while (answer := self._connection.subscriptions.removal(pattern)) is None:
-            if self.is_connected and generation != self.generation:
-                generation = self.generation
-                self._connection.request_end(pattern)
-            await self._board.changed()
+        """End a subscription; returns once the broker has. Raises NegativeAckError when it refuses: it stays then.
+
+        Cancelled after it was sent, it ends the subscription nevertheless.
+        """
+        answer = await self._asked(Request([pattern]))
         if refuses(answer):
             raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", answer)
+
+    async def _asked(self, request: Request) -> SubAckReasonCode | UnsubAckReasonCode:
+        """Return the broker's answer to this request, whatever others ask at the same time."""
+        await trio.lowlevel.checkpoint()
+        self._board.check_open()
+        self._connection.ask(request)
+        try:
+            await request.done.wait()
+        finally:
+            if not request.done.is_set():
+                self._connection.abandon(request)
+        if request.objection is not None:
+            raise request.objection
+        if request.answer is None:
+            raise self._board.lost()
+        return request.answer.reason_codes[0]
 
 
 def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:

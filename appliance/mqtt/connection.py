@@ -5,13 +5,14 @@ after every connect.
 """
 
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 import structlog
 import trio
-from mqtt5 import ConnAckReasonCode, DisconnectReasonCode, TopicFilter
+from mqtt5 import ConnAckReasonCode, DisconnectReasonCode
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
@@ -32,10 +33,12 @@ from appliance.mqtt.events import (
 from appliance.mqtt.inbox import InboundBatch, Inbox
 from appliance.mqtt.link import Link, LinkBoard, LinkState
 from appliance.mqtt.pump import Pump, StreamLost
-from appliance.mqtt.receipts import Receipts, SubscriptionReceipts
+from appliance.mqtt.receipts import Receipts
 from appliance.mqtt.session import Session
+from appliance.mqtt.subscriptions import Request, Subscriptions
 from appliance.mqtt.terms import Settings
-from appliance.mqtt.transport import Transport
+from appliance.mqtt.topics import shown
+from appliance.mqtt.transport import BROKEN, Transport
 
 log = structlog.get_logger(__name__)
 
@@ -54,26 +57,35 @@ CONTEST_FACTOR = 4
 """How many times the longest delay we wait at most while another client takes our identifier again and again. No more:
 if it took the session with a clean start, the broker drops what devices send until we are back."""
 
-SUBSCRIBE_GROUP = 100
-"""Filters in one SUBSCRIBE."""
-
 CONTESTED = StreamLost("the broker closes our connections again and again: another client seems to use our client id")
 
 Outcome: TypeAlias = Ending | StreamLost
 
 
 class Connection:
-    """The session, its current stream, and all that outlives a stream. ``run`` is the background task."""
+    """The session, its current stream, and all that outlives a stream. ``run`` is the background task, once.
+
+    ``generation`` is the number of connections that were made before this object.
+    """
 
     def __init__(
-        self, transport: Transport, settings: Settings, *, connect_timeout: float, backoff: Backoff, clock: Clock
+        self,
+        transport: Transport,
+        settings: Settings,
+        *,
+        connect_timeout: float,
+        backoff: Backoff,
+        clock: Clock,
+        generation: int = 0,
     ) -> None:
         self.transport = transport
-        self.session = Session(settings)
+        self.session = Session(settings, generation)
+        self.earlier = generation
         self.inbox = Inbox(bound=settings.receive_max)
         self.receipts = Receipts()
-        self.subscriptions = SubscriptionReceipts()
+        self.subscriptions = Subscriptions()
         self.board = LinkBoard(transport.name)
+        self.inbox.close(self.board.lost())  # until it runs
         self.progress = trio.lowlevel.ParkingLot()  # there may be room to publish
         self.received = 0
         self.taken_over = 0
@@ -107,6 +119,8 @@ class Connection:
         Raises ConnectError when the first try fails, unless ``keep_trying``. Without ``reconnect`` it ends with
         the first connection.
         """
+        self.inbox.open()
+        self.board.post(Link(LinkState.DOWN, self.session.generation))
         if keep_trying:
             task_status.started()
         else:
@@ -134,6 +148,7 @@ class Connection:
         self.board.post(Link(LinkState.CLOSED, self.session.generation, detail=detail))
         self.inbox.close(self.board.lost() if broken else None)
         self.receipts.abandon()
+        self.subscriptions.close()
         self.progress.unpark_all()
 
     def drop(self) -> None:
@@ -152,20 +167,17 @@ class Connection:
         self.wake()
         await self._pump.flushed()
 
-    def request(self, filters: list[TopicFilter]) -> None:
-        """Send subscriptions on this connection; without one, the next connect does."""
-        if not self.up:
-            return
-        for start in range(0, len(filters), SUBSCRIBE_GROUP):
-            group = filters[start : start + SUBSCRIBE_GROUP]
-            self.subscriptions.asked(self.session.subscribe(group), [entry.pattern for entry in group])
-        self._pump.wake()
+    def ask(self, request: Request) -> None:
+        """Send a request now if there is a connection, else on the next, until it is answered."""
+        self.subscriptions.add(request)
+        self._send_requests()
         self.review()
 
-    def request_end(self, pattern: str) -> None:
-        """Ask the broker to end a subscription."""
-        self.subscriptions.asked(self.session.unsubscribe([pattern]), [pattern])
-        self._pump.wake()
+    def abandon(self, request: Request) -> None:
+        """Give a request up: its caller does not wait any more."""
+        self.subscriptions.abandon(request)
+        self._send_requests()
+        self.review()
 
     def review(self) -> None:
         """Update the READY state after a change of subscriptions or answers, and wake the tasks that wait for one."""
@@ -175,6 +187,21 @@ class Connection:
             if state is not link.state:
                 self.board.post(replace(link, state=state))
         self.board.stir()
+
+    def _send_requests(self) -> None:
+        while self.session.request_room and (request := self.subscriptions.next()) is not None:
+            send = self.session.subscribe if request.filters else self.session.unsubscribe
+            try:
+                packet_id = send(request.filters or request.patterns)  # type: ignore[arg-type]
+            except ValueError as objection:
+                if (unheard := self.subscriptions.impossible(objection)) is not None:
+                    self._log_refusal(unheard.patterns[0], str(objection))
+            else:
+                self.subscriptions.sent(packet_id)
+        self.wake()
+
+    def _log_refusal(self, pattern: str, why: str) -> None:
+        log.error("mqtt subscription refused", endpoint=self.transport.name, filter=shown(pattern), why=why)
 
     async def _serve(self, begun: float) -> Outcome:
         """Serve one connection, from the first byte to the last."""
@@ -186,8 +213,8 @@ class Connection:
                 stream = await self.transport.open()
         except trio.TooSlowError:
             outcome = StreamLost(f"no answer within {self._connect_timeout:g} s")
-        except OSError as error:
-            outcome = StreamLost(_os_error_text(error))
+        except BROKEN as error:
+            outcome = StreamLost(_stream_error_text(error))
         else:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
@@ -229,9 +256,9 @@ class Connection:
         note("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
         self.inbox.renew(generation, redelivered=present)
         self.receipts.give_up(event.given_up)
-        self.subscriptions.connected()
+        self.subscriptions.connected(session_present=present)
         self.board.post(Link(LinkState.CONNECTED, generation, present, event.connack, "connected"))
-        self.request(self.subscriptions.wanted)
+        self._send_requests()
         self.review()
         self.progress.unpark_all()
         if self._first is not None:
@@ -249,11 +276,13 @@ class Connection:
 
     def _on_suback(self, event: SubAck) -> None:
         for pattern, code in self.subscriptions.granted(event.packet):
-            log.error("mqtt subscription refused", endpoint=self.transport.name, filter=pattern, why=code.name)
+            self._log_refusal(pattern, code.name)
+        self._send_requests()
         self.review()
 
     def _on_unsuback(self, event: UnsubAck) -> None:
         self.subscriptions.removed(event.packet)
+        self._send_requests()
         self.review()
 
 
@@ -282,12 +311,16 @@ def _joined(text: str, detail: str) -> str:
     return f"{text} ({detail})" if detail else text
 
 
-def _os_error_text(error: OSError) -> str:
-    """Return the system's message, without the address that trio repeats; of several addresses, each cause once."""
+def _stream_error_text(error: Exception) -> str:
+    """Return why there is no stream, without the address that trio repeats; of several addresses, each cause once."""
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         causes = [one for one in cause.exceptions if isinstance(one, OSError)]
-        return "; ".join(dict.fromkeys(_os_error_text(one) for one in causes))
+        return "; ".join(dict.fromkeys(_stream_error_text(one) for one in causes))
+    if isinstance(error, ssl.SSLError):  # its numbers are not the system's
+        return f"TLS failed: {error}"
+    if not isinstance(error, OSError):  # trio tells what broke a stream as the cause
+        return _stream_error_text(cause) if isinstance(cause, Exception) else str(error) or "the stream is closed"
     if error.errno is not None and error.errno > 0:  # name resolution has negative numbers of its own
         return os.strerror(error.errno)
     return error.strerror or str(error)

@@ -1,5 +1,6 @@
 """The errors of the client; a broker that goes away and comes back raises none."""
 
+import trio
 from mqtt5 import ConnAckReasonCode, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
 
 
@@ -33,3 +34,13 @@ class NegativeAckError(MqttError):
         super().__init__(f"the broker refused {what}: {text}")
         self.reason_code = reason_code
         self.refused = refused
+
+
+def sole_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a group of one task's errors is about: SystemExit and KeyboardInterrupt first, cancellation last."""
+
+    def weight(error: BaseException) -> int:
+        return 2 if isinstance(error, trio.Cancelled) else int(isinstance(error, Exception))
+
+    causes = [sole_cause(error) if isinstance(error, BaseExceptionGroup) else error for error in group.exceptions]
+    return min(causes, key=weight)

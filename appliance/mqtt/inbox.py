@@ -105,6 +105,11 @@ class Inbox:
         self._batches = remaining
         self._waiting = durable + self._fleeting
 
+    def open(self) -> None:
+        """Open again: ``get`` waits."""
+        self._closed = False
+        self._error = None
+
     def close(self, error: Exception | None = None) -> None:
         """Close: ``get`` returns what is left, then None or raises the error."""
         self._closed = True

@@ -1,4 +1,4 @@
-"""Messages that were sent and not yet acknowledged, in either direction.
+"""Messages that were sent and not yet acknowledged, in either direction, and the packet ids that ours use.
 
 ``Arrivals`` are the broker's QoS 1 messages: it gets their PUBACKs in arrival order, whatever order we finish them
 in (MQTT 5 §4.6). ``Outgoing`` are ours: at most as many at once as the broker takes, sent again in their original
@@ -8,13 +8,49 @@ order when a session is resumed (§4.4).
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 
 PUBACK_HEADER = b"\x40\x02"
 """A PUBACK of success: type 4, two bytes follow, reason code and properties left out (§3.4.2.1)."""
 
 DUP = 0x08
 LAST_PACKET_ID = 65535
+
+RESERVED_IDS = 64
+"""Packet ids that messages leave free, so that no amount of them holds back a SUBSCRIBE or an UNSUBSCRIBE
+([MQTT-3.3.4-8]): these take their ids from the same 65,535 (§2.2.1). So many requests may be under way at once."""
+
+
+class PacketIds:
+    """The packet ids in use, by messages, subscriptions and their ends alike (MQTT 5 §2.2.1).
+
+    A free one is found by one search of memory, also when nearly all are in use.
+    """
+
+    __slots__ = ("_last", "_used")
+
+    def __init__(self) -> None:
+        self._used = bytearray(LAST_PACKET_ID + 1)
+        self._used[0] = True  # no packet has the id 0
+        self._last = 0
+
+    def take(self) -> int:
+        """Return a free packet id, now in use: the one that was free for longest, roughly.
+
+        Raises RuntimeError when all are in use; the windows of messages and of requests leave one free.
+        """
+        packet_id = self._used.find(False, self._last + 1)
+        if packet_id < 0:
+            packet_id = self._used.find(False)
+            if packet_id < 0:
+                raise RuntimeError("all packet ids are in use")
+        self._used[packet_id] = True
+        self._last = packet_id
+        return packet_id
+
+    def give_back(self, packet_id: int) -> None:
+        """Free a packet id: its packet was answered, or will be by nobody."""
+        self._used[packet_id] = False
 
 
 class Arrivals:
@@ -77,13 +113,12 @@ _LITTLE_ENDIAN = array("H", [1]).tobytes()[0] == 1
 class Outgoing:
     """Our QoS 1 messages by packet id, as encoded bytes. Without a connection the window is 0."""
 
-    __slots__ = ("_again", "_last_id", "_sent", "_window")
+    __slots__ = ("_again", "_sent", "_window")
 
     def __init__(self) -> None:
         self._sent: dict[int, bytes] = {}  # on this connection, oldest first
         self._again: deque[tuple[int, bytes]] = deque()  # waiting for their turn after a reconnect
         self._window = 0
-        self._last_id = 0
 
     def __len__(self) -> int:
         """Return the number of messages that the broker has not acknowledged, sent on this connection or not."""
@@ -94,13 +129,9 @@ class Outgoing:
         """How many new messages may be sent now; none before all of the former connection have gone out."""
         return 0 if self._again else self._window - len(self._sent)
 
-    def free_id(self, taken: Container[int] = ()) -> int:
-        """Return a packet id that nothing uses; ``taken`` are those of subscriptions under way (§2.2.1)."""
-        waiting = {packet_id for packet_id, _ in self._again}
-        while True:
-            self._last_id = self._last_id % LAST_PACKET_ID + 1
-            if self._last_id not in self._sent and self._last_id not in taken and self._last_id not in waiting:
-                return self._last_id
+    def __contains__(self, packet_id: int) -> bool:
+        """Return whether a message of that id is under way on this connection."""
+        return packet_id in self._sent
 
     def add(self, packet_id: int, encoded: bytes) -> None:
         """Take in a message that is being sent; the caller saw ``room``."""
@@ -122,7 +153,7 @@ class Outgoing:
         ``duplicate``: the broker kept the session, so what it gets again is marked DUP (§3.3.1.1); of a broker
         that forgot it these are new messages. Return the ids that were given up because it does not take them any more.
         """
-        self._window = min(window, LAST_PACKET_ID)
+        self._window = min(window, LAST_PACKET_ID - RESERVED_IDS)
         kept: deque[tuple[int, bytes]] = deque()
         given_up = []
         for packet_id, encoded in self._again:

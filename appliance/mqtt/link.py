@@ -16,7 +16,7 @@ class LinkState(Enum):
     CONNECTED = "connected"  # accepted, subscriptions not all granted yet
     READY = "ready"  # every subscription is granted on this connection
     TAKEN_OVER = "taken over"  # another client uses our identifier; we come back after delays that grow
-    CLOSED = "closed"  # for good
+    CLOSED = "closed"  # the client was not entered yet, or was left
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class LinkBoard:
     """The current link, and a way to wait for the next."""
 
     def __init__(self, endpoint: str) -> None:
-        self.link = Link()
+        self.link = Link(LinkState.CLOSED, detail="the client is not entered, which `async with` does")
         self._endpoint = endpoint
         self._waiters = trio.lowlevel.ParkingLot()
 
@@ -96,7 +96,7 @@ class LinkChanges:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts since the client was created; ``waiting`` and ``unacknowledged`` are current."""
+    """Counts since the client was entered; ``waiting`` and ``unacknowledged`` are current."""
 
     connections: int
     taken_over: int  # connections that ended because another client used our identifier

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from appliance.mqtt.events import ConnectRefused, Ending, Event, KeepAliveExpired, PeerDisconnected, ProtocolFailure
-from appliance.mqtt.session import Session, State
+from appliance.mqtt.session import Session
+from appliance.mqtt.states import State
+from appliance.mqtt.transport import BROKEN
 
 CHUNK_BYTES = 65536
 DISCONNECT_SECONDS = 1.0
@@ -109,7 +111,7 @@ class Pump:
                 self._flushed.unpark_all()
                 while self._asked == ticket:
                     await self._writer.park()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except BROKEN:
             return  # the reader notices as well, and has read what the broker sent before
 
     async def _send(self, stream: trio.abc.Stream, data: bytes) -> None:
@@ -129,11 +131,12 @@ class Pump:
             with trio.CancelScope(deadline=min(deadline, session.next_deadline())):
                 try:
                     data = bytes(await stream.receive_some(CHUNK_BYTES))
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                except BROKEN as error:
                     return StreamLost(str(error.__cause__ or error) or "connection reset")
             now = trio.current_time()
             if data == b"":
-                return StreamLost("the broker closed the connection")
+                unanswered = " without an answer: does it speak MQTT 5 on this port?" if connecting else ""
+                return StreamLost(f"the broker closed the connection{unanswered}")
             if data is None and now >= deadline:
                 return StreamLost("the broker did not answer CONNECT in time")
             ending = self._react(session.tick(now) if data is None else session.receive_data(data, now))
@@ -174,7 +177,7 @@ class Pump:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + DISCONNECT_SECONDS):
             data = self._session.data_to_send(trio.current_time())
             if data and not self._torn:
-                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                with contextlib.suppress(*BROKEN):
                     await stream.send_all(data)
                     while await stream.receive_some(CHUNK_BYTES):
                         pass

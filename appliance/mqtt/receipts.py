@@ -1,17 +1,9 @@
-"""Pending acknowledgements: of publishers by packet id, of subscribers by filter. No I/O."""
+"""Pending acknowledgements of publishers, by packet id. No I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import trio
-from mqtt5 import (
-    PubAckPacket,
-    PubAckReasonCode,
-    SubAckPacket,
-    SubAckReasonCode,
-    TopicFilter,
-    UnsubAckPacket,
-    UnsubAckReasonCode,
-)
+from mqtt5 import PubAckPacket, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
 
 
 def refuses(code: PubAckReasonCode | SubAckReasonCode | UnsubAckReasonCode) -> bool:
@@ -83,61 +75,3 @@ class Receipts:
         for receipt in self._open.values():
             receipt.done.set()
         self._open = {}
-
-
-class SubscriptionReceipts:
-    """The wanted filters, kept across connections, and the broker's answers on this connection."""
-
-    def __init__(self) -> None:
-        self._wanted: dict[str, TopicFilter] = {}
-        self._granted: dict[str, SubAckReasonCode] = {}
-        self._removed: dict[str, UnsubAckReasonCode] = {}
-        self._asked: dict[int, Sequence[str]] = {}
-
-    @property
-    def wanted(self) -> list[TopicFilter]:
-        """The filters to subscribe to after a connect."""
-        return list(self._wanted.values())
-
-    @property
-    def complete(self) -> bool:
-        """Whether the broker granted everything on this connection."""
-        return all(pattern in self._granted and not refuses(self._granted[pattern]) for pattern in self._wanted)
-
-    def want(self, topic_filter: TopicFilter) -> None:
-        """Add a filter; one of the same pattern is replaced."""
-        self._wanted[topic_filter.pattern] = topic_filter
-        self._granted.pop(topic_filter.pattern, None)
-
-    def drop(self, pattern: str) -> None:
-        """Remove a filter."""
-        self._wanted.pop(pattern, None)
-        self._removed.pop(pattern, None)
-
-    def asked(self, packet_id: int, patterns: Sequence[str]) -> None:
-        """Note that a SUBSCRIBE or UNSUBSCRIBE for these was sent."""
-        self._asked[packet_id] = patterns
-
-    def connected(self) -> None:
-        """Start a new connection: nothing was asked or answered on it yet."""
-        self._asked = {}
-        self._granted = {}
-        self._removed = {}
-
-    def granted(self, packet: SubAckPacket) -> list[tuple[str, SubAckReasonCode]]:
-        """Record the answer; return the refused filters with their reasons."""
-        answers = list(zip(self._asked.pop(packet.packet_id, ()), packet.reason_codes, strict=False))
-        self._granted.update(answers)
-        return [(pattern, code) for pattern, code in answers if refuses(code)]
-
-    def removed(self, packet: UnsubAckPacket) -> None:
-        """Record the answer to an UNSUBSCRIBE."""
-        self._removed.update(zip(self._asked.pop(packet.packet_id, ()), packet.reason_codes, strict=False))
-
-    def answer(self, pattern: str) -> SubAckReasonCode | None:
-        """Return the broker's answer to the filter on this connection."""
-        return self._granted.get(pattern)
-
-    def removal(self, pattern: str) -> UnsubAckReasonCode | None:
-        """Return the broker's answer to the end of the filter on this connection."""
-        return self._removed.get(pattern)

@@ -5,13 +5,12 @@ One ``Session`` outlives its connections. Each begins with ``connect``; then the
 Whatever a peer sends is answered with events; nothing it sends raises.
 
 What a connection may do next is in ``TRANSITIONS``, which packets it may be sent in ``Session._HANDLERS``: all others
-are protocol errors. QoS 2 is not supported: we subscribe with a maximum of 1, so PUBREC, PUBREL and PUBCOMP
-have no handler.
+are protocol errors. QoS 2 is not supported: we subscribe with a maximum of 1, and an exchange that somebody else left
+in the session is ended by the answer that we know nothing of it (MQTT 5 §4.3.3, reason code 0x92).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import groupby
 from typing import ClassVar, cast
 
@@ -25,13 +24,14 @@ from mqtt5 import (
     PingReqPacket,
     PingRespPacket,
     PubAckPacket,
+    PubCompPacket,
     PublishPacket,
+    PubRecPacket,
+    PubRelPacket,
     QoS,
     SubAckPacket,
-    SubscribePacket,
     TopicFilter,
     UnsubAckPacket,
-    UnsubscribePacket,
 )
 
 from appliance.mqtt.events import (
@@ -47,34 +47,12 @@ from appliance.mqtt.events import (
     UnsubAck,
 )
 from appliance.mqtt.framing import Framing, FramingFault
-from appliance.mqtt.inflight import Arrivals, Outgoing
+from appliance.mqtt.inflight import Arrivals, Outgoing, PacketIds
 from appliance.mqtt.keepalive import Due, KeepAlive
-from appliance.mqtt.terms import PLAIN, BrokerCapabilities, MessageProperties, Settings
-
-
-class State(Enum):
-    """The states of a session's connection."""
-
-    DISCONNECTED = "disconnected"
-    CONNECTING = "connecting"  # CONNECT is queued or sent
-    CONNECTED = "connected"
-
-
-class Step(Enum):
-    """The steps between the states."""
-
-    CONNECT = "connect"
-    ACCEPTED = "accepted"
-    ENDED = "ended"  # refused, DISCONNECT of either side, protocol failure, silence, stream lost
-
-
-TRANSITIONS: dict[tuple[State, Step], State] = {
-    (State.DISCONNECTED, Step.CONNECT): State.CONNECTING,
-    (State.CONNECTING, Step.ACCEPTED): State.CONNECTED,
-    (State.CONNECTING, Step.ENDED): State.DISCONNECTED,
-    (State.CONNECTED, Step.ENDED): State.DISCONNECTED,
-    (State.DISCONNECTED, Step.ENDED): State.DISCONNECTED,  # a stream may break after DISCONNECT
-}
+from appliance.mqtt.requests import Requests, Strays
+from appliance.mqtt.states import TRANSITIONS, State, Step
+from appliance.mqtt.terms import PLAIN, BrokerCapabilities, MessageProperties, Settings, encoded_message, require
+from appliance.mqtt.violations import Opening, protocol_error, sound_part
 
 
 @dataclass(slots=True)
@@ -86,20 +64,26 @@ class Oddities:
 
 
 class Session:
-    """See the module's docstring. ``generation`` counts connections: what belongs to an older one has no meaning."""
+    """See the module's docstring. ``generation`` counts connections: what belongs to an older one has no meaning.
 
-    def __init__(self, settings: Settings) -> None:
+    It goes on from the one given, so that nothing of another session of the same client can be taken for its own.
+    """
+
+    def __init__(self, settings: Settings, generation: int = 0) -> None:
         self.settings = settings
         self.identifier = settings.identifier
         self.state = State.DISCONNECTED
-        self.generation = 0
+        self.generation = generation
         self.limits = BrokerCapabilities()
         self.oddities = Oddities()
         self.outgoing = Outgoing()
         self.met = False  # the broker accepted us before: never discard its session again
         self._framing = Framing(settings.max_packet_size)
         self._arrivals = Arrivals()
-        self._requests: dict[int, int] = {}  # SUBSCRIBE and UNSUBSCRIBE under way: packet id -> filters
+        self._ids = PacketIds()
+        self._requests = Requests(self._ids)
+        self._strays = Strays()
+        self._opening = Opening()
         self.keep_alive = KeepAlive(0, 0, 0)
         self._out: list[bytes] = []
 
@@ -112,7 +96,7 @@ class Session:
         self.generation += 1
         self._framing = Framing(settings.max_packet_size)
         self._arrivals = Arrivals()
-        self._requests = {}
+        self._opening = Opening()
         self.keep_alive = KeepAlive(settings.keep_alive, now, now)
         connect = ConnectPacket(
             self.identifier,
@@ -131,7 +115,10 @@ class Session:
         if self.state is State.DISCONNECTED:
             return []
         self.keep_alive.received(now)
-        packets, fault = self._framing.feed(data)
+        fault = self._opening.fault(data) if self.state is State.CONNECTING and data else None
+        packets: list[mqtt5.Packet] = []
+        if fault is None:
+            packets, fault = self._framing.feed(data)
         events: list[Event] = []
         for kind, run in groupby(packets, type):
             handler = self._HANDLERS.get((self.state, kind))
@@ -142,7 +129,12 @@ class Session:
             if self._over:
                 return events
         if fault is not None:
-            self._fail(fault, events)
+            older = self._opening.refusal() if self.state is State.CONNECTING else None
+            if older is None:
+                self._fail(fault, events)
+            else:
+                self.connection_lost()
+                events.append(older)
         return events
 
     @property
@@ -166,6 +158,7 @@ class Session:
             return b""
         data = b"".join(self._out)
         self._out = []
+        self._strays.sent()
         self.keep_alive.sent(now)
         return data
 
@@ -191,6 +184,7 @@ class Session:
         """End the connection: what is unacknowledged waits for the next one."""
         self._step(Step.ENDED)
         self.outgoing.suspend()
+        self._requests.clear()
         self.keep_alive = KeepAlive(0, 0, 0)
 
     def disconnect(self, reason_code: DisconnectReasonCode = DisconnectReasonCode.NORMAL_DISCONNECTION) -> None:
@@ -206,6 +200,11 @@ class Session:
         """The number of QoS 1 messages that may be published now."""
         return self.outgoing.room
 
+    @property
+    def request_room(self) -> int:
+        """The number of SUBSCRIBE and UNSUBSCRIBE packets that may be sent now."""
+        return self._requests.room if self.state is State.CONNECTED else 0
+
     def publish(
         self, topic: str, payload: bytes, qos: QoS, *, retain: bool, properties: MessageProperties = PLAIN
     ) -> int:
@@ -213,35 +212,32 @@ class Session:
 
         Raises ValueError for a message that cannot be encoded or that the broker does not take.
         """
-        packet_id = self.outgoing.free_id(self._requests) if qos != QoS.AT_MOST_ONCE else None
-        encoded = PublishPacket(
-            topic,
-            payload,
-            qos=qos,
-            retain=retain,
-            packet_id=packet_id,
-            message_expiry_interval=properties.expiry_interval,
-            content_type=properties.content_type,
-            user_properties=list(properties.user_properties),
-        ).write()
-        objection = self.limits.objection(encoded)
-        if objection is not None:
-            raise ValueError(objection)
+        packet_id = self._ids.take() if qos != QoS.AT_MOST_ONCE else None
+        try:
+            encoded = encoded_message(topic, payload, qos, packet_id, properties, retain=retain)
+            require(self.limits.objection(encoded))
+        except BaseException:
+            if packet_id is not None:
+                self._ids.give_back(packet_id)
+            raise
         if packet_id is not None:
             self.outgoing.add(packet_id, encoded)
         self._out.append(encoded)
         return packet_id or 0
 
     def subscribe(self, filters: Sequence[TopicFilter]) -> int:
-        """Queue one SUBSCRIBE; return its packet id, which the ``SubAck`` event carries."""
-        packet_id = self.outgoing.free_id(self._requests)
-        self._request(packet_id, len(filters), SubscribePacket(packet_id, list(filters)).write())
+        """Queue one SUBSCRIBE; return its packet id, which the ``SubAck`` event carries.
+
+        The caller has checked ``request_room``. Raises ValueError when the broker does not take it.
+        """
+        packet_id, encoded = self._requests.subscribe(filters, self.limits)
+        self._out.append(encoded)
         return packet_id
 
     def unsubscribe(self, patterns: Sequence[str]) -> int:
-        """Queue one UNSUBSCRIBE; return its packet id, which the ``UnsubAck`` event carries."""
-        packet_id = self.outgoing.free_id(self._requests)
-        self._request(packet_id, len(patterns), UnsubscribePacket(packet_id, list(patterns)).write())
+        """Queue one UNSUBSCRIBE; return its packet id, which the ``UnsubAck`` event carries. See ``subscribe``."""
+        packet_id, encoded = self._requests.unsubscribe(patterns, self.limits)
+        self._out.append(encoded)
         return packet_id
 
     def acknowledge(self, generation: int, first: int, count: int) -> int:
@@ -265,7 +261,7 @@ class Session:
             events.append(ConnectRefused(connack.reason_code, connack.reason_str or ""))
             return
         if connack.session_present and self.settings.clean_start and not self.met:
-            self._fail(_protocol_error("a session is present after a clean start"), events)
+            self._fail(protocol_error("a session is present after a clean start"), events)
             return
         self._step(Step.ACCEPTED)
         self.met = True
@@ -279,10 +275,12 @@ class Session:
             duplicate=connack.session_present,
             sendable=lambda encoded: limits.objection(encoded) is None,
         )
+        for packet_id in given_up:
+            self._ids.give_back(packet_id)
         self._out.extend(self.outgoing.due())
         events.append(Connected(connack, tuple(given_up)))
         if len(packets) > 1:
-            self._fail(_protocol_error("a second CONNACK"), events)
+            self._fail(protocol_error("a second CONNACK"), events)
 
     def _on_publishes(self, packets: list[PublishPacket], events: list[Event]) -> None:
         """The hot path: checked in whole runs, one by one only when something is wrong."""
@@ -290,13 +288,18 @@ class Session:
         if None in ids:
             ids = [packet_id for packet_id in ids if packet_id is not None]
         fault = None
+        topics = "\n".join([packet.topic for packet in packets])
         if (
             0 in ids
+            or "#" in topics
+            or "+" in topics
+            or "\0" in topics
             or QoS.EXACTLY_ONCE in [packet.qos for packet in packets]
             or [packet.topic_alias for packet in packets].count(None) != len(packets)
             or len(ids) + len(self._arrivals) > self.settings.receive_max + self.settings.tolerance
         ):
-            packets, fault = self._sound_part(packets)
+            free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
+            packets, fault = sound_part(packets, free)
             ids = [packet.packet_id for packet in packets if packet.packet_id is not None]
         if packets:
             self._deliver(packets, cast("list[int]", ids), events)
@@ -313,35 +316,36 @@ class Session:
                 return
         events.append(Publishes(packets, first, len(ids)))
 
-    def _sound_part(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], FramingFault | None]:
-        """Return the messages before the first that is a protocol violation, and the violation."""
-        free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
-        for index, packet in enumerate(packets):
-            free -= packet.packet_id is not None
-            fault = _publish_fault(packet, free)
-            if fault is not None:
-                return packets[:index], fault
-        return packets, None
-
     def _on_pubacks(self, packets: list[PubAckPacket], events: list[Event]) -> None:
         known = [packet for packet in packets if self.outgoing.acknowledge(packet.packet_id)]
+        for packet in known:
+            self._ids.give_back(packet.packet_id)
         self.oddities.unsolicited_acks += len(packets) - len(known)
         self._out.extend(self.outgoing.due())
         if known:
             events.append(PubAcks(known))
 
+    def _on_strays(self, packets: list[PubRecPacket | PubRelPacket | PubCompPacket], events: list[Event]) -> None:
+        for packet in packets:
+            self.oddities.unsolicited_acks += 1
+            answer = self._strays.answer(packet, ours=packet.packet_id in self.outgoing)
+            if isinstance(answer, FramingFault):
+                self._fail(answer, events)
+                return
+            if answer:
+                self._out.append(answer)
+
     def _on_answers(self, packets: list[SubAckPacket | UnsubAckPacket], events: list[Event]) -> None:
         """Handle answers to SUBSCRIBE and UNSUBSCRIBE; one that answers nothing is ignored."""
         for packet in packets:
-            asked = self._requests.pop(packet.packet_id, None)
-            if asked is None:
-                self.oddities.unsolicited_acks += 1
-            elif asked != len(packet.reason_codes):
-                detail = f"{type(packet).__name__} with {len(packet.reason_codes)} codes for {asked} filters"
-                self._fail(_protocol_error(detail), events)
+            known = self._requests.settle(packet)
+            if isinstance(known, FramingFault):
+                self._fail(known, events)
                 return
-            else:
+            if known:
                 events.append(SubAck(packet) if isinstance(packet, SubAckPacket) else UnsubAck(packet))
+            else:
+                self.oddities.unsolicited_acks += 1
 
     def _on_pingresps(self, packets: list[PingRespPacket], events: list[Event]) -> None:
         """Do nothing: any received byte has already ended the wait for it."""
@@ -354,6 +358,9 @@ class Session:
         (State.CONNECTING, ConnAckPacket): _on_connack,
         (State.CONNECTED, PublishPacket): _on_publishes,
         (State.CONNECTED, PubAckPacket): _on_pubacks,
+        (State.CONNECTED, PubRecPacket): _on_strays,
+        (State.CONNECTED, PubRelPacket): _on_strays,
+        (State.CONNECTED, PubCompPacket): _on_strays,
         (State.CONNECTED, SubAckPacket): _on_answers,
         (State.CONNECTED, UnsubAckPacket): _on_answers,
         (State.CONNECTED, PingRespPacket): _on_pingresps,
@@ -372,26 +379,3 @@ class Session:
     def _fail(self, fault: FramingFault, events: list[Event]) -> None:
         self.disconnect(fault.reason_code)
         events.append(ProtocolFailure(fault.reason_code, fault.detail))
-
-    def _request(self, packet_id: int, filters: int, encoded: bytes) -> None:
-        self._requests[packet_id] = filters
-        self._out.append(encoded)
-
-
-def _protocol_error(detail: str) -> FramingFault:
-    return FramingFault(DisconnectReasonCode.PROTOCOL_ERROR, detail)
-
-
-def _publish_fault(packet: PublishPacket, free: int) -> FramingFault | None:
-    """Return what is wrong with a message when ``free`` more may be unacknowledged after it."""
-    if packet.qos == QoS.EXACTLY_ONCE:
-        return FramingFault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
-    if packet.packet_id == 0:
-        return _protocol_error("a message with packet id 0")  # [MQTT-2.2.1-3]
-    if packet.topic_alias is not None:
-        return FramingFault(DisconnectReasonCode.TOPIC_ALIAS_INVALID, "a topic alias, none was allowed")
-    if free < 0:
-        return FramingFault(
-            DisconnectReasonCode.RECEIVE_MAX_EXCEEDED, "more unacknowledged messages than the receive maximum"
-        )
-    return None

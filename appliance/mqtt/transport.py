@@ -15,6 +15,10 @@ eight messages of theirs. With the default of 208 KiB some 48,000 fill the socke
 quarters of them are read: a third of a second in which nothing is received."""
 
 
+BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What says that a stream cannot be had, or is lost. TLS of Trio fails in a handshake with the second."""
+
+
 class Transport(Protocol):
     """The address of a broker, and how to connect to it."""
 
@@ -24,7 +28,7 @@ class Transport(Protocol):
         ...
 
     async def open(self) -> trio.abc.Stream:
-        """Return a new stream. Raises OSError when there is none; the caller sets the deadline."""
+        """Return a new stream. Raises one of ``BROKEN`` when there is none; the caller sets the deadline."""
         ...
 
 
@@ -43,7 +47,10 @@ class Tcp:
 
     async def open(self) -> trio.SocketStream:
         """Return a connected stream; trio has set TCP_NODELAY on it."""
-        stream = await trio.open_tcp_stream(self.hostname, self.port)
+        try:
+            stream = await trio.open_tcp_stream(self.hostname, self.port)
+        except UnicodeError:  # from the encoding of international names
+            raise OSError(f"{self.hostname!r} cannot be the name of a host") from None
         # MQTT's own keep-alive is what counts; this is for a client that has switched it off.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)

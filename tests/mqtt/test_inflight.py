@@ -3,11 +3,12 @@
 import random
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt5 import PubAckPacket, PublishPacket, QoS
 
-from appliance.mqtt.inflight import Arrivals, Outgoing, pubacks
+from appliance.mqtt.inflight import LAST_PACKET_ID, RESERVED_IDS, Arrivals, Outgoing, PacketIds, pubacks
 
 
 def message(packet_id: int, payload: bytes = b"x") -> bytes:
@@ -68,11 +69,9 @@ def connected(window: int) -> Outgoing:
 
 
 def fill(outgoing: Outgoing, count: int) -> list[int]:
-    ids = []
-    for _ in range(count):
-        packet_id = outgoing.free_id()
+    ids = list(range(1, count + 1))
+    for packet_id in ids:
         outgoing.add(packet_id, message(packet_id))
-        ids.append(packet_id)
     return ids
 
 
@@ -92,13 +91,24 @@ def test_an_acknowledgement_of_nothing_changes_nothing() -> None:
     assert len(outgoing) == 1
 
 
+def test_messages_leave_packet_ids_for_requests() -> None:
+    assert connected(65535).room == LAST_PACKET_ID - RESERVED_IDS
+
+
 def test_packet_ids_wrap_around_and_skip_what_is_in_use() -> None:
-    outgoing = connected(65535)
-    assert outgoing.free_id() == 1
-    outgoing.add(1, message(1))
-    for _ in range(65534):
-        outgoing.free_id()
-    assert outgoing.free_id(taken={2}) == 3
+    ids = PacketIds()
+    assert [ids.take() for _ in range(LAST_PACKET_ID)] == list(range(1, LAST_PACKET_ID + 1))
+    for packet_id in (70, 3):
+        ids.give_back(packet_id)
+    assert [ids.take(), ids.take()] == [3, 70]
+
+
+def test_without_a_free_packet_id_there_is_an_error_at_once() -> None:
+    ids = PacketIds()
+    for _ in range(LAST_PACKET_ID):
+        ids.take()
+    with pytest.raises(RuntimeError, match="all packet ids"):
+        ids.take()
 
 
 def test_after_a_resumption_the_unacknowledged_come_first_in_order_marked_as_duplicates() -> None:

@@ -15,17 +15,13 @@ from mqtt5 import (
     PingRespPacket,
     PubAckPacket,
     PubAckReasonCode,
-    PubCompPacket,
     PublishPacket,
-    PubRecPacket,
-    PubRelPacket,
     QoS,
     SubAckPacket,
     SubAckReasonCode,
     SubscribePacket,
     TopicFilter,
     UnsubAckPacket,
-    UnsubAckReasonCode,
     UnsubscribePacket,
 )
 
@@ -37,26 +33,13 @@ from appliance.mqtt.events import (
     ProtocolFailure,
     PubAcks,
     Publishes,
-    SubAck,
-    UnsubAck,
 )
-from appliance.mqtt.session import Session, State
+from appliance.mqtt.session import Session
+from appliance.mqtt.states import State
 from appliance.mqtt.terms import MessageProperties
-from tests.support.mqtt.scripted import accept, connected_session, flattened, new_session, qos1, sent, written
+from tests.support.mqtt.scripted import accept, connected_session, failure, flattened, new_session, qos1, sent, written
 
 GRANTED = SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
-
-
-def failure(session: Session, data: bytes) -> ProtocolFailure:
-    """Feed what must end the connection; the DISCONNECT sent is checked against the event."""
-    *_, event = session.receive_data(data, 0.0)
-    assert isinstance(event, ProtocolFailure)
-    last = sent(session)[-1]
-    assert isinstance(last, DisconnectPacket)
-    assert last.reason_code == event.reason_code
-    assert session.state is State.DISCONNECTED
-    assert session.receive_data(written(qos1(1)), 0.0) == []  # deaf from here on
-    return event
 
 
 # Connecting
@@ -144,9 +127,6 @@ def test_nothing_can_be_connected_twice() -> None:
     "packet",
     [
         ConnectPacket("x"),
-        PubRecPacket(1),
-        PubRelPacket(1),
-        PubCompPacket(1),
         SubscribePacket(1, [TopicFilter("a")]),
         UnsubscribePacket(1, ["a"]),
         PingReqPacket(),
@@ -342,35 +322,6 @@ def test_a_message_the_new_broker_does_not_take_is_given_up_and_named() -> None:
     assert isinstance(event, Connected)
     assert event.given_up == (packet_id,)
     assert len(session.outgoing) == 0
-
-
-# Subscriptions
-
-
-def test_subscriptions_are_requested_and_answered() -> None:
-    session = connected_session()
-    wanted = TopicFilter("a/#", max_qos=QoS.AT_LEAST_ONCE)
-    packet_id = session.subscribe([wanted])
-    other_id = session.unsubscribe(["b"])
-    assert packet_id != other_id
-    assert sent(session) == [SubscribePacket(packet_id, [wanted]), UnsubscribePacket(other_id, ["b"])]
-    answers = [SubAckPacket(packet_id, [GRANTED]), UnsubAckPacket(other_id, [UnsubAckReasonCode.SUCCESS])]
-    assert session.receive_data(written(*answers), 0.0) == [SubAck(answers[0]), UnsubAck(answers[1])]  # type: ignore[arg-type]
-
-
-def test_an_answer_with_too_few_codes_is_a_protocol_error() -> None:
-    session = connected_session()
-    packet_id = session.subscribe([TopicFilter("a"), TopicFilter("b")])
-    event = failure(session, SubAckPacket(packet_id, [GRANTED]).write())
-    assert event.reason_code == DisconnectReasonCode.PROTOCOL_ERROR
-
-
-def test_requests_of_a_lost_connection_are_not_answered_on_the_next() -> None:
-    session = connected_session()
-    packet_id = session.subscribe([TopicFilter("a")])
-    session.connection_lost()
-    accept(session)
-    assert session.receive_data(SubAckPacket(packet_id, [GRANTED]).write(), 0.0) == []
 
 
 # Time

@@ -4,6 +4,7 @@
 PUBACK below 0x80                           delivered, also to a topic without readers
 CONNACK or PUBACK that says not now         retry: busy, unavailable, quota, rate
 another CONNACK or PUBACK from 0x80         refused: user, password, access, topic
+MQTT 3.1.1 and older                        as the same answer in MQTT 5
 no answer to a message that was sent        retry; it may have arrived
 silence before, no MQTT, a closed stream    retry
 certificate, TLS, address                   refused
@@ -215,9 +216,8 @@ def _answered(progress: _Progress) -> tuple[Verdict, str | None, str | None]:
 def _refused(refusal: ConnectError | NegativeAckError) -> tuple[Verdict, str | None, str]:
     """Return what the broker's answer means, the answer, and the error in words."""
     packet, later = ("CONNACK", LATER_CONNACKS) if isinstance(refusal, ConnectError) else ("PUBACK", LATER_PUBACKS)
-    if refusal.reason_code is None:  # silence, or nobody who speaks MQTT 5
-        hint = "; does it speak MQTT 5 on this port?" if "broke the protocol" in str(refusal) else ""
-        return Verdict.RETRY, None, f"answer: {refusal}{hint}"
+    if refusal.reason_code is None:  # silence, or nobody who speaks MQTT: the client says so
+        return Verdict.RETRY, None, f"answer: {refusal}"
     code, name = refusal.reason_code.value, refusal.reason_code.name.lower().replace("_", " ")
     return Verdict.RETRY if code in later else Verdict.REFUSED, f"{packet} 0x{code:02x} {name}", f"reply: {refusal}"
 

@@ -211,7 +211,9 @@ def _puback(code: int) -> bytes:
         ([], Verdict.RETRY, False),
         ([CONNACK], Verdict.RETRY, True),
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], Verdict.RETRY, False),
-        ([bytes((0x20, 2, 0, 1))], Verdict.RETRY, False),  # MQTT 3.1.1: version not supported
+        ([bytes((0x20, 2, 0, 1))], Verdict.REFUSED, False),  # MQTT 3.1.1: version not supported
+        ([bytes((0x20, 2, 0, 3))], Verdict.RETRY, False),  # MQTT 3.1.1: unavailable
+        ([bytes((0x20, 2, 0, 4))], Verdict.REFUSED, False),  # MQTT 3.1.1: user name or password
         ([_refusal(0x88)], Verdict.RETRY, False),
         ([_refusal(0x97)], Verdict.RETRY, False),
         ([_refusal(0x84)], Verdict.REFUSED, False),
@@ -246,7 +248,8 @@ async def test_a_broker_that_speaks_only_an_older_mqtt_is_named_as_such() -> Non
 
     async with scripted_server(old) as port:
         outcome = await SENDER.send(_target(port), notice(), OPEN)
-    assert (outcome.error or "").endswith("does it speak MQTT 5 on this port?")
+    assert "it speaks only MQTT 3.1.1 or older, and MQTT 5 is needed" in (outcome.error or "")
+    assert outcome.verdict is Verdict.REFUSED
 
 
 async def test_a_broker_that_hangs_up_after_the_message_may_have_it() -> None:

@@ -1,10 +1,11 @@
 """A session whose broker is a script: packets in, packets out, all by hand."""
 
 import mqtt5
-from mqtt5 import ConnAckPacket, PublishPacket, QoS
+from mqtt5 import ConnAckPacket, DisconnectPacket, PublishPacket, QoS
 
-from appliance.mqtt.events import Event, PubAcks, Publishes
+from appliance.mqtt.events import Event, ProtocolFailure, PubAcks, Publishes
 from appliance.mqtt.session import Session
+from appliance.mqtt.states import State
 from appliance.mqtt.terms import Settings
 
 
@@ -62,3 +63,15 @@ def flattened(events: list[Event]) -> list[object]:
         else:
             flat.append(event)
     return flat
+
+
+def failure(session: Session, data: bytes) -> ProtocolFailure:
+    """Feed what must end the connection; the DISCONNECT sent is checked against the event."""
+    *_, event = session.receive_data(data, 0.0)
+    assert isinstance(event, ProtocolFailure)
+    last = sent(session)[-1]
+    assert isinstance(last, DisconnectPacket)
+    assert last.reason_code == event.reason_code
+    assert session.state is State.DISCONNECTED
+    assert session.receive_data(written(qos1(1)), 0.0) == []  # deaf from here on
+    return event

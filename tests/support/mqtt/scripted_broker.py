@@ -55,14 +55,16 @@ class Peer:
 class ScriptedBroker:
     """A transport whose far ends are handed to the test.
 
-    ``connack`` answers each connection as it opens, None leaves it unanswered. ``unreachable`` says which attempts,
-    counted from 1, fail. ``attempts`` are their moments.
+    ``connack`` answers each connection as it opens, None leaves it unanswered; ``greeting`` are bytes instead of it.
+    ``unreachable`` says which attempts, counted from 1, fail, with ``failure``. ``attempts`` are their moments.
     """
 
     name = "scripted broker"
 
     def __init__(self) -> None:
         self.connack: ConnAckPacket | None = ConnAckPacket()
+        self.greeting = b""
+        self.failure: Exception = ConnectionRefusedError(111, "Connection refused")
         self.attempts: list[float] = []
         self.unreachable: Callable[[int], bool] = lambda attempt: False  # noqa: ARG005
         self._arrived, self._connections = trio.open_memory_channel[trio.abc.Stream](100)
@@ -72,9 +74,11 @@ class ScriptedBroker:
         await trio.lowlevel.checkpoint()
         self.attempts.append(trio.current_time())
         if self.unreachable(len(self.attempts)):
-            raise ConnectionRefusedError(111, "Connection refused")
+            raise self.failure
         ours, theirs = trio.testing.memory_stream_pair()
-        if self.connack is not None:
+        if self.greeting:
+            await theirs.send_all(self.greeting)
+        elif self.connack is not None:
             await theirs.send_all(self.connack.write())  # lies in the stream until the client reads
         self._arrived.send_nowait(theirs)
         return ours
