@@ -59,6 +59,7 @@ class Metrics:
         self._add_broker()
         self._add_alerts()
         self._add_deliveries()
+        self._add_disk()
 
     def _add_deliveries(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
@@ -106,6 +107,15 @@ class Metrics:
             "appliance_client_id_shut_outs", "Users that were shut out for using another's name as their client id"
         )
 
+    def _add_disk(self) -> None:
+        gauge = partial(Gauge, registry=self.registry)
+        self._disk_free = gauge("appliance_disk_free_bytes", "Bytes that are free on the disk of the data folder")
+        self._disk_total = gauge("appliance_disk_total_bytes", "Size of the disk of the data folder")
+        self._disk_reserve = gauge(
+            "appliance_disk_reserve_bytes", "Bytes kept back for a full disk; 0 while they are given back"
+        )
+        self._disk_full = gauge("appliance_disk_full", "1 while the disk is full, and messages wait in the broker")
+
     def _add_alerts(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.open_alerts = gauge(
@@ -121,6 +131,13 @@ class Metrics:
             "appliance_windows_filling", "Windows of rules that are not filled from telemetry yet"
         )
         self.rule_errors = counter("appliance_rule_errors", "Rules that raised an error and are skipped")
+
+    def disk(self, free: int, total: int, reserve: int, *, full: bool) -> None:
+        """The disk was looked at. Sizes are bytes."""
+        self._disk_free.set(free)
+        self._disk_total.set(total)
+        self._disk_reserve.set(reserve)
+        self._disk_full.set(full)
 
     def swept(self, cleared: int, tracked: int) -> None:
         """The janitor has made its round."""

@@ -42,7 +42,10 @@ ALLOWED: Mapping[str, set[str]] = {
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
     "runtime": {"backoff", "errors"},
     # adapters: the leaves, never one another
-    "children": LEAVES | SERVICES | {"broker.accounts"},  # broker.accounts: names and hashes of the broker's users
+    "disk": LEAVES | SERVICES,
+    # broker.accounts: names and hashes of the broker's users
+    # disk: a start on a full one gives the reserve back, and the log of Postgres has a size by it
+    "children": LEAVES | SERVICES | {"broker.accounts", "disk"},
     "db": LEAVES | SERVICES,
     "mqtt": {"backoff", "clock"},  # so that it can be cut out
     # domain
@@ -72,7 +75,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # what the process tells of itself: knows the services whose figures it puts into words
     "diagnostics": LEAVES
     | SERVICES
-    | {"broker", "children", "config", "db", "devices", "ingest", "mqtt", "runtime", "watchdog"},
+    | {"broker", "children", "config", "db", "devices", "disk", "ingest", "mqtt", "runtime", "watchdog"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
     "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "people", "renewals"},

@@ -7,11 +7,13 @@ data_dir/
   clock.json       the service time as it was recorded last
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
+  reserve/         room kept back for a full disk (appliance.disk)
   postgres/        the database
   mosquitto/       the broker's store and its rendered files
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -27,11 +29,13 @@ import structlog
 
 from appliance.children.account import Account
 from appliance.children.files import make_folder, write_atomically
+from appliance.disk.reserve import give_back_if_short
 from appliance.errors import ApplianceError
 from appliance.keyring import Keyring, SealingKey, decode, encode, new_key
 
 log = structlog.get_logger(__name__)
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 SOCKETS_PREFIX = "edge-appliance-"
 MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits into 107
 
@@ -114,14 +118,16 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
     what to do about it).
     """
     path = path.absolute()
-    _make(path)
+    with _told_when_full(path):
+        _make(path)
     path = path.resolve()
     with _lock(path):
         run_file = path / "run.json"
         run_file.unlink(missing_ok=True)
-        instance = _instance(path / "instance.json")
-        keys = _keys(path / "keys.json")
-        sockets = _make_sockets(path / "sockets")
+        with _told_when_full(path):
+            instance = _instance(path / "instance.json")
+            keys = _keys(path / "keys.json")
+            sockets = _make_sockets(path / "sockets")
         try:
             yield DataDir(path, instance, keys, sockets)
         finally:
@@ -141,7 +147,7 @@ def _make(path: Path) -> None:
         # Children that run as other users pass through it, which takes x but not r.
         if os.geteuid() == 0 and not mode & stat.S_IXOTH:
             path.chmod(stat.S_IMODE(mode) | stat.S_IXGRP | stat.S_IXOTH)
-        with tempfile.TemporaryFile(dir=path):
+        with _borne_when_full(), tempfile.TemporaryFile(dir=path):
             pass
     except (NotADirectoryError, FileExistsError):
         raise ApplianceError(f"data_dir {path} is not a folder: choose another data_dir") from None
@@ -153,8 +159,33 @@ def _make(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _borne_when_full() -> Iterator[None]:
+    """Go on when the disk is full: a folder that was used before needs no room to be used again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+
+
+@contextlib.contextmanager
+def _told_when_full(path: Path) -> Iterator[None]:
+    """Raise ApplianceError when there is no room for the first files of a data folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise ApplianceError(
+            f"the disk of data_dir {path} is full ({error.strerror}): remove what is not needed there, "
+            "or choose another data_dir"
+        ) from None
+
+
+@contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    descriptor = os.open(path / "appliance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _told_when_full(path):
+        descriptor = os.open(path / "appliance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -163,8 +194,11 @@ def _lock(path: Path) -> Iterator[None]:
             raise ApplianceError(
                 f"another appliance (pid {pid}) runs on {path}: stop it, or choose another data_dir"
             ) from None
+        if given := give_back_if_short(path):
+            log.error("the disk is full", folder=str(path), reserve_given_back=given)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with _borne_when_full():
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
         os.ftruncate(descriptor, 0)
     finally:

@@ -1,13 +1,15 @@
 """Keeps one child running: restarts it after a crash with growing delays, gives up after too many.
 
 A child that dies five times within a minute will not recover by itself: the process ends with an error that shows the
-last lines the child printed. A child that lives may hang all the same: while it serves it is asked again and again for
-a small piece of work, and one that does not do it in time is killed and started again.
+last lines the child printed. Not where the disk is full, which passes: that is waited out. A child that lives may hang
+all the same: while it serves it is asked again and again for a small piece of work, and one that does not do it in time
+is killed and started again.
 """
 
 import enum
 import errno
 import math
+import re
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +33,12 @@ QUESTIONS = 3
 """How often a child is asked before it is taken to hang."""
 OUR_OWN_LACK = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """Why a question cannot even be put: it says nothing of the child."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_ROOM_LINE = re.compile("No space left on device|Disk quota exceeded")
+"""What the C library says of those two, in every program's lines."""
+NO_ROOM_TEXT = "it found no room on the disk"
+FULL_DISK_SECONDS = 5.0
+"""Seconds between two starts at most while the disk is full: each may read all of Postgres's log."""
 REFUSED_SECONDS = 0.2
 """Seconds until a child is asked again that did not even take the connection."""
 
@@ -130,11 +138,20 @@ class Program(Protocol):
 class Keeper:
     """Runs one :class:`Program` until cancelled."""
 
-    def __init__(self, program: Program, clock: Clock, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        program: Program,
+        clock: Clock,
+        patience: Patience | None = None,
+        disk_full: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """``disk_full`` says why the disk of the child's data is full, None while it is not."""
         self.ready = Readiness()
         self._program = program
         self._clock = clock
         self._patience = patience or Patience()
+        self._disk_full = disk_full
+        self._met_full_disk = False
         self._backoff = Backoff(first=0.1, factor=2.0, maximum=10.0)
         self._deaths: deque[float] = deque(maxlen=self._patience.deaths)
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -183,9 +200,11 @@ class Keeper:
             while True:
                 self._state = ChildState.STARTING
                 self._restart_wanted = trio.Event()
+                self._met_full_disk = False
                 try:
                     command = await self._program.prepare()
                 except OSError as error:  # a full disk, a folder taken away: it may mend itself
+                    self._met_full_disk = error.errno in NO_ROOM
                     died: str | None = f"cannot be prepared ({error})"
                 else:
                     died = await self._live(command)
@@ -280,6 +299,10 @@ class Keeper:
         self._last_error = f"{died}: {self._last_lines[-1]}" if self._last_lines else died
         if self._served_from is not None and now - self._served_from >= self._patience.served:
             self._backoff.reset()
+        full = self._disk_full() or (NO_ROOM_TEXT if self._met_full_disk else None)
+        if full is not None:
+            await self._wait_for_room(died, full)
+            return
         self._deaths.append(now)
         first = self._deaths[0] if len(self._deaths) == self._patience.deaths else -math.inf
         if now - first <= self._patience.window:
@@ -294,7 +317,17 @@ class Keeper:
         log.error("child died", child=name, how=died, starts_again_in=round(delay, 3), last=self._last_error)
         await trio.sleep(delay)
 
+    async def _wait_for_room(self, died: str, full: str) -> None:
+        """Wait before the next start, without counting the death."""
+        delay = min(self._backoff.next(), FULL_DISK_SECONDS)
+        self._restarts += 1
+        self._state = ChildState.WAITING
+        log.error("child died, the disk is full", child=self._program.name, how=died, cause=full, starts_again_in=delay)
+        await trio.sleep(delay)
+
     def _hear(self, line: str) -> None:
+        if NO_ROOM_LINE.search(line):
+            self._met_full_disk = True
         kept = self._program.heard(line)
         if kept is not None:
             self._last_lines.append(kept)

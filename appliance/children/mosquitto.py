@@ -40,13 +40,15 @@ class Mosquitto:
         clock: Clock,
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
+        disk_full: Callable[[], str | None] = lambda: None,
         debug_logging: bool = False,
         bind_client_ids: bool = False,
     ) -> None:
         """``host:port`` is for devices, port 0 picks a free one. ``subscription`` is the topic filter that the
         session of ``data_dir.instance.mqtt_client_id`` must hold before devices are let in. ``on_line`` gets every
         line the broker prints, with our own client id masked; ``debug_logging`` makes it several lines a message,
-        denied topics included. ``bind_client_ids``: the client id of a device is its user name."""
+        denied topics included. ``bind_client_ids``: the client id of a device is its user name. ``disk_full`` says why
+        the disk of ``data_dir`` is full, None while it is not."""
         self._program = BrokerProgram(
             data_dir,
             files.DeviceListener(host, port, bind_client_ids),
@@ -56,7 +58,7 @@ class Mosquitto:
             on_line,
             debug_logging=debug_logging,
         )
-        self._keeper = Keeper(self._program, clock, patience or Patience())
+        self._keeper = Keeper(self._program, clock, patience or Patience(), disk_full)
         self._changing = trio.Lock()
 
     @property

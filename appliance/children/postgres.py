@@ -1,5 +1,7 @@
 """The embedded Postgres: created on the first start, reachable by Unix socket only, kept running until cancelled."""
 
+import os
+import re
 import shutil
 import signal
 import struct
@@ -20,6 +22,7 @@ from appliance.children.polling import until
 from appliance.children.process import Child, Command, spare_when_memory_ends, spawn
 from appliance.children.programs import PostgresPrograms, find_postgres
 from appliance.clock import Clock
+from appliance.disk.reserve import measure
 from appliance.errors import ApplianceError
 
 log = structlog.get_logger(__name__)
@@ -34,6 +37,7 @@ RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
 STOP_ANSWER = "received fast shutdown request"  # of the postmaster, before anything else
 OUR_STOP = "terminating connection due to administrator command"  # of each session, when we stop the server
 SSL_REQUEST = struct.pack(">II", 8, 80877103)  # PostgreSQL's protocol, "SSLRequest"
+SEGMENT = re.compile("[0-9A-F]{24}")  # the names of the log's segments
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
 
@@ -57,11 +61,15 @@ class Postgres:
         clock: Clock,
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
+        disk_full: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """``roles`` are the login roles that our own user may assume besides the superuser ``postgres``."""
+        """``roles`` are the login roles that our own user may assume besides the superuser ``postgres``.
+
+        ``disk_full`` says why the disk of ``data_dir`` is full, None while it is not.
+        """
         patience = patience or Patience(start=RECOVERY_SECONDS)
         self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line)
-        self._keeper = Keeper(self._program, clock, patience)
+        self._keeper = Keeper(self._program, clock, patience, disk_full)
 
     @property
     def endpoint(self) -> PostgresEndpoint:
@@ -194,12 +202,15 @@ class _PostgresProgram:
         users = [own_name(), account.name if account else own_name()]
         self._data_dir.socket_folder("postgres", account)
         files = {
-            postgres_files.INCLUDE: postgres_files.configuration(self.sockets, self._memory),
+            postgres_files.INCLUDE: postgres_files.configuration(self.sockets, self._memory, self._log_sizes()),
             "pg_hba.conf": postgres_files.host_based_authentication(),
             "pg_ident.conf": postgres_files.identity_map(users, self._roles),
         }
         for name, text in files.items():
             bring_up_to_date(self._cluster / name, text.encode(), owner=account)
+
+    def _log_sizes(self) -> postgres_files.LogSizes:
+        return postgres_files.log_sizes(measure(self._data_dir.path).total, segment_size(self._cluster))
 
     async def _make_cluster(self, programs: PostgresPrograms, account: Account | None) -> None:
         """Run initdb in a folder that is renamed when complete, so that a killed initdb leaves no partial cluster."""
@@ -226,7 +237,8 @@ class _PostgresProgram:
             ) from None
 
     async def _initdb(self, programs: PostgresPrograms, account: Account | None) -> None:
-        options = ("-U", postgres_files.SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums")
+        segment = f"--wal-segsize={self._log_sizes().segment}"
+        options = ("-U", postgres_files.SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums", segment)
         authentication = ("--auth-local=peer", "--auth-host=reject")
         command = Command(
             name="initdb",
@@ -246,3 +258,12 @@ class _PostgresProgram:
         if child.returncode != 0:
             words = "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
             raise ApplianceError(f"initdb failed ({child.describe_end()}):{words}")
+
+
+def segment_size(cluster: Path) -> int | None:
+    """Return the size of the log's segments in MB, which are files of that size; None without a cluster."""
+    try:
+        sizes = [entry.stat().st_size for entry in os.scandir(cluster / "pg_wal") if SEGMENT.fullmatch(entry.name)]
+    except FileNotFoundError:
+        return None
+    return max(sizes) // postgres_files.MIB if sizes else None

@@ -18,6 +18,38 @@ DURABLE: tuple[tuple[str, str], ...] = (
 )
 
 
+MIB = 1024 * 1024
+LEAST_LOG, MOST_LOG, LOG_PART = 32, 1024, 6
+"""MB of the log, and the part of the disk that it may take. More only makes checkpoints rarer."""
+KEPT_LOG = 128
+"""MB of the log that are used again instead of removed: those Postgres can write on a disk that has become full."""
+SMALL_DISK = 4096
+"""MB. On a smaller disk, a segment of the log is SMALL_SEGMENT MB, since there are always some of them."""
+SMALL_SEGMENT, USUAL_SEGMENT = 4, 16
+
+
+@dataclass(frozen=True, slots=True)
+class LogSizes:
+    """Sizes of the write-ahead log, in MB."""
+
+    most: int
+    kept: int
+    """What is kept and written anew. Postgres stops when its log finds no room, so this must not depend on any."""
+    segment: int
+    """Of a new cluster; it stays what it was."""
+
+
+def log_sizes(disk: int, segment: int | None) -> LogSizes:
+    """Return the sizes on a disk of ``disk`` bytes; ``segment``: what the segments of an existing cluster have, in MB.
+
+    Two segments are the least that Postgres takes.
+    """
+    size = disk // MIB
+    segment = segment or (SMALL_SEGMENT if size < SMALL_DISK else USUAL_SEGMENT)
+    most = max(min(size // LOG_PART, MOST_LOG), LEAST_LOG, 2 * segment)
+    return LogSizes(most, max(min(most, KEPT_LOG), 2 * segment), segment)
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Settings for a gateway of 1 to 4 GB. Sizes in MB."""
@@ -25,11 +57,10 @@ class Memory:
     shared_buffers: int = 128
     work_mem: int = 8
     maintenance_work_mem: int = 64
-    max_wal_size: int = 1024
     max_connections: int = 40
 
 
-def configuration(sockets: Path, memory: Memory) -> str:
+def configuration(sockets: Path, memory: Memory, log: LogSizes) -> str:
     """Return the include file, written anew at every start."""
     settings = {
         "listen_addresses": "''",
@@ -40,8 +71,9 @@ def configuration(sockets: Path, memory: Memory) -> str:
         "shared_buffers": f"{memory.shared_buffers}MB",
         "work_mem": f"{memory.work_mem}MB",
         "maintenance_work_mem": f"{memory.maintenance_work_mem}MB",
-        "max_wal_size": f"{memory.max_wal_size}MB",
-        "min_wal_size": "128MB",
+        "max_wal_size": f"{log.most}MB",
+        "min_wal_size": f"{log.kept}MB",
+        "wal_recycle": "on",
         "checkpoint_timeout": "15min",
         "jit": "off",  # compiles for longer than our queries run
         "max_locks_per_transaction": "256",  # one for each partition and index that a query touches

@@ -8,15 +8,13 @@ messages, a probe writes as a batch would. *Publishing*: a publish through the d
 Theory::
 
     not ready   a part is not there: Postgres, the broker, the schema
-    degraded    all parts are there, and a deed fails
+    degraded    all parts are there, and a deed fails, or the disk is full
     ready       everything else
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -40,8 +38,6 @@ PROBE_DEADLINE = 2.0
 """Seconds that a probe may take."""
 LOCK_WAIT_MS = 1000
 """Milliseconds that a probe waits for a lock."""
-LEAST_FREE_BYTES = 32 * 1024 * 1024
-"""Two segments of Postgres's log: with less, the next one may not fit, and Postgres stops."""
 
 STATEMENTS = statements.load("readiness")
 
@@ -57,14 +53,21 @@ class Health:
     schema: str | None
     storing: str | None = None
     publishing: str | None = None
+    disk: str | None = None
+    """Why the disk is full: then nothing is stored, and a part that is missing is explained by it as a rule."""
 
     def missing(self) -> dict[str, str]:
-        """Return what is wrong with the parts, by their names."""
-        return _wrong(postgres=self.postgres, broker=self.broker, schema=self.schema)
+        """Return what is wrong with the parts, by their names; with them the disk, if it is full."""
+        parts = _wrong(postgres=self.postgres, broker=self.broker, schema=self.schema)
+        return parts and {**parts, **_wrong(disk=self.disk)}
 
     def failing(self) -> dict[str, str]:
         """Return what is wrong with the deeds, by their names; nothing while a part is missing, which explains it."""
-        return {} if self.missing() else _wrong(storing=self.storing, publishing=self.publishing)
+        if self.missing():
+            return {}
+        if self.disk is not None:
+            return _wrong(disk=self.disk, publishing=self.publishing)
+        return _wrong(storing=self.storing, publishing=self.publishing)
 
     def causes(self) -> dict[str, str]:
         """Return all that keeps the appliance from being ready."""
@@ -86,8 +89,8 @@ class HeldBatch:
 class StoringProbe:
     """Watches whether messages are stored. ``trouble`` is why not, None while they are.
 
-    ``held`` returns the batch in flight, ``committed_at`` the monotonic time of the last commit. ``disk`` is the folder
-    whose file system Postgres writes to, None for a Postgres elsewhere.
+    ``held`` returns the batch in flight, ``committed_at`` the monotonic time of the last commit. ``disk_full`` says why
+    the disk of an embedded Postgres is full, None while it is not: nothing is probed then.
     """
 
     def __init__(
@@ -98,14 +101,14 @@ class StoringProbe:
         *,
         held: Callable[[], HeldBatch | None],
         committed_at: Callable[[], float],
-        disk: Path | None,
+        disk_full: Callable[[], str | None],
     ) -> None:
         self._pool = pool
         self._instance = instance
         self._clock = clock
         self._held = held
         self._committed_at = committed_at
-        self._disk = disk
+        self._disk_full = disk_full
         self._probed_at = float("-inf")
         self.trouble: str | None = None
 
@@ -114,19 +117,13 @@ class StoringProbe:
         now = self._clock.monotonic()
         held = self._held()
         if held is not None and now - held.since >= HELD_SECONDS:
-            cause = held.error or await self._lock() or "Postgres has not finished it"
+            cause = self._disk_full() or held.error or await self._lock() or "Postgres has not finished it"
             self.trouble = f"nothing was stored for {now - held.since:.0f} s: {cause}"
         elif held is None and now - max(self._committed_at(), self._probed_at) >= IDLE_SECONDS:
-            self.trouble = self._little_room() or await self._probe()
+            self.trouble = self._disk_full() or await self._probe()
             self._probed_at = now
         elif self._committed_at() > self._probed_at:
-            self.trouble = self._little_room()
-
-    def _little_room(self) -> str | None:
-        if self._disk is None:
-            return None
-        free = shutil.disk_usage(self._disk).free
-        return None if free >= LEAST_FREE_BYTES else f"the disk is full: {free // 1024**2} MB are free"
+            self.trouble = self._disk_full()
 
     async def _probe(self) -> str | None:
         """Write as a batch would; return what is wrong."""

@@ -13,6 +13,7 @@ from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit
+from appliance.disk.watch import DiskWatch
 from appliance.ingest.admission import MAX_ROUTES, Admission
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.pipeline import Pipeline
@@ -42,6 +43,16 @@ def report_connections(pool: Pool) -> Report:
     """Report the pool; its queue are the tasks that wait for a connection."""
     now = pool.statistics()
     return Report(f"{now.in_use} of {now.in_use + now.idle} connections in use", waiting=now.waiting, room=None)
+
+
+def report_disk(watch: DiskWatch) -> Callable[[], Report]:
+    """Return a reporter of the room on the disk of the data folder."""
+
+    def report() -> Report:
+        doing = f"{watch.room.free // 1_000_000:,} of {watch.room.total // 1_000_000:,} MB are free"
+        return Report(doing, trouble=watch.full)
+
+    return report
 
 
 def report_database(health: DatabaseHealth) -> Callable[[], Report]:

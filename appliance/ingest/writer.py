@@ -11,7 +11,7 @@ described in ``appliance.ingest.observer``.
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -61,13 +61,18 @@ class Writer:
         clock: Clock,
         metrics: Metrics,
         failpoint: Callable[[str], None],
+        room: Callable[[], Awaitable[None]],
+        no_room: Callable[[], None],
     ) -> None:
+        """``room`` returns once the disk has room; ``no_room`` is called when Postgres found none."""
         self._pool = pool
         self._instance = instance
         self._observers = Observers(observers, clock)
         self._clock = clock
         self._metrics = metrics
         self._failpoint = failpoint
+        self._room = room
+        self._no_room = no_room
         self._queries = statements.load("ingest")
         self._sampler = RowSampler()
         self._newest_receipt = 0
@@ -100,6 +105,7 @@ class Writer:
         plan = RetryPlan(self._observers.names)
         backoff = Backoff(first=0.05, maximum=2.0)
         while True:
+            await self._room()
             attempt = _Attempt()
             try:
                 outcome: BatchOutcome | None = await self._try(batch, kept, sampled, plan, attempt)
@@ -124,6 +130,8 @@ class Writer:
         """Decide what follows a failed try. Raises ApplianceError when a person is needed."""
         failure = classify(error) if isinstance(error, psycopg.Error) else Failure.RETRY
         self._metrics.store_retries.labels(failure.name.lower()).inc()
+        if isinstance(error, psycopg.errors.DiskFull):
+            self._no_room()
         if failure is Failure.NO_PARTITION:
             self._store.forget_days()
         beside = Beside(bool(attempt.kept), attempt.effects.names(), self._observers.suspects())

@@ -10,6 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -19,6 +20,8 @@ from appliance.children.data_dir import RunFile, open_data_dir
 from appliance.children.orphans import reap_orphans
 from appliance.config import Config
 from appliance.delivery.outbox.dispatcher import Dispatcher
+from appliance.diagnostics import reports
+from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
@@ -33,6 +36,7 @@ from appliance.supervisor.delivery import start_deliveries
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import open_knowledge
 from appliance.supervisor.outgoing import outgoing_network
+from appliance.supervisor.room import persist, some_room
 from appliance.supervisor.silence import start_silence
 from appliance.supervisor.storage import Storage, open_storage
 from appliance.supervisor.stream import Stream, open_stream
@@ -69,12 +73,16 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             tree, stop = Tree(nursery), StopSignal(nursery.cancel_scope)
             failpoints = Failpoints.from_environment(environ)
             clock = ServiceClock(data.path, this_machine(environ))
-            base = Foundation(config, data, tree, stop, clock, Metrics(), failpoints)
+            metrics = Metrics()
+            disk = DiskWatch(data.path, metrics)
+            base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk)
             await tree.start("stop signals", stop.watch_signals)
+            await tree.start("disk", disk.run, report=reports.report_disk(disk))
             if os.getpid() == 1:
                 await tree.start("orphans", reap_orphans)
             storage = await open_storage(base)
             known = await open_knowledge(base, storage)
+            await some_room(disk)
             stream = await open_stream(base, storage, known)
             broker = await open_broker(base, storage, known, stream)
             watch = await open_watch(base, storage, broker)
@@ -86,13 +94,17 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("watchdog", watchdog.run)
             serving = await _serving(base, storage, broker, dashboard)
             announce(serving)
-            data.write_run_file(_run_file(base, storage, serving))
+            await persist(disk, partial(_publish, base, storage, serving), what="run file")
             dashboard.service.may_end()
             gc.freeze()  # what is here now stays: full collections need not walk it
             await stop.wait()
             data.remove_run_file()
             await _drain(tree, stream, broker, dashboard, deliveries)
     log.info("stopped")
+
+
+async def _publish(base: Foundation, storage: Storage, serving: Serving) -> None:
+    base.data.write_run_file(_run_file(base, storage, serving))
 
 
 async def _drain(

@@ -1,6 +1,7 @@
 """The fourth stage: the broker, our session with it, and last of all the devices' listener."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,6 +58,8 @@ class BrokerAccess:
     storing: StoringProbe
     listener_probe: ListenerProbe | None
     """None when the broker is elsewhere."""
+    disk_full: Callable[[], str | None]
+    """Says why the disk that readings are written to is full; None while it is not."""
 
     def health(self) -> Health:
         """Return what is there, for /readyz and the pages.
@@ -74,7 +77,8 @@ class BrokerAccess:
         if self.embedded is not None and self.embedded.silent:
             broker = SILENT
         probe = self.listener_probe
-        return Health(away, broker, database.schema, self.storing.trouble, None if probe is None else probe.trouble)
+        publishing = None if probe is None else probe.trouble
+        return Health(away, broker, database.schema, self.storing.trouble, publishing, self.disk_full())
 
     def missing(self) -> bool:
         """Return whether a part is not there."""
@@ -124,6 +128,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         storage,
         _storing(base, storage, stream),
         _probe(config, embedded),
+        partial(_disk_full, base, storage),
     )
     await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
     await tree.start("link absence", watch_link, client, stream.away)
@@ -134,14 +139,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         lambda: _caught_up(base, broker, pipeline),
         _shown_by_nobody if embedded is None else log.connected.connected,
     )
-    janitor = Janitor(
-        known.limiter,
-        base.clock,
-        interval=config.limits.janitor_interval,
-        report=metrics.swept,
-        resting=broker.missing,
-    )
-    await tree.start("limiter janitor", janitor.run)
+    await _start_janitor(base, known, broker)
     if embedded is None:
         await tree.start("session watch", listener_gate.watch_session, client)
     else:
@@ -151,6 +149,12 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     await tree.start("readiness", Readiness(broker.storing, broker.health, metrics).run)
     await tree.start("broker statistics", statistics.run, report=reports.report_broker(statistics))
     return broker
+
+
+async def _start_janitor(base: Foundation, known: Knowledge, broker: BrokerAccess) -> None:
+    interval, swept = base.config.limits.janitor_interval, base.metrics.swept
+    janitor = Janitor(known.limiter, base.clock, interval=interval, report=swept, resting=broker.missing)
+    await base.tree.start("limiter janitor", janitor.run)
 
 
 def _storing(base: Foundation, storage: Storage, stream: Stream) -> StoringProbe:
@@ -165,8 +169,13 @@ def _storing(base: Foundation, storage: Storage, stream: Stream) -> StoringProbe
         base.clock,
         held=held,
         committed_at=lambda: pipeline.committed_at,
-        disk=None if storage.postgres is None else base.data.path,
+        disk_full=partial(_disk_full, base, storage),
     )
+
+
+def _disk_full(base: Foundation, storage: Storage) -> str | None:
+    """Return why the disk is full, where readings are written to it."""
+    return None if storage.postgres is None else base.disk.full
 
 
 def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:
@@ -209,6 +218,7 @@ async def _start_mosquitto(base: Foundation, users: Users, log: BrokerLog) -> Mo
         limits=broker_limits(config),
         clock=base.clock,
         on_line=log.heard,
+        disk_full=base.disk.look,
         debug_logging=log.refusals.debug_logging,
         bind_client_ids=config.broker.bind_client_ids,
     )

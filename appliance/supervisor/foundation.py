@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from appliance.children.data_dir import DataDir
 from appliance.config import Config
+from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.renewals.policy import RenewalPolicy
@@ -25,6 +26,7 @@ class Foundation:
     clock: ServiceClock
     metrics: Metrics
     failpoints: Failpoints
+    disk: DiskWatch
 
     @property
     def instance(self) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 
 from appliance import __version__, housekeeping
 from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL, MaintenanceBook
+from appliance.db.pool import Pool
 from appliance.devices.live.clock_step import ClockStep
 from appliance.devices.live.rebuild import rebuild_rollup_queue, rebuild_states
 from appliance.devices.live.state_book import StateBook
@@ -23,6 +24,7 @@ from appliance.renewals.life import SubscriptionLife
 from appliance.service_clock.service_time import Step
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.room import persist
 from appliance.supervisor.storage import Storage
 
 
@@ -42,12 +44,7 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     """Read what is known, and follow the database's changes from now on."""
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     states = StateBook(config.limits.max_tracked_devices)
-    async with pool.connection() as connection:
-        await peers.enlist(connection, base.instance, socket.gethostname(), __version__)
-    now = datetime.fromtimestamp(clock.now(), UTC)
-    latest = now + timedelta(seconds=base.skew)
-    await rebuild_states(pool, base.instance, latest=latest)
-    await rebuild_rollup_queue(pool, base.instance, now=now, latest=latest)
+    await persist(base.disk, partial(_heal_records, base, pool), what="records")
     provisioner = Provisioner(pool, grace=base.grace, max_wait=config.provisioning.max_wait, clock=clock)
     await tree.start("provisioner", provisioner.run)
     registry = Registry(
@@ -82,6 +79,16 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     await tree.start("housekeeping", housekeeping.run, pool, clock)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
     return Knowledge(states, provisioner, registry, limiter, Charging(limiter), await _open_maintenance(base, storage))
+
+
+async def _heal_records(base: Foundation, pool: Pool) -> None:
+    """Enlist on the database, and bring what is kept of devices up to what is stored of them."""
+    async with pool.connection() as connection:
+        await peers.enlist(connection, base.instance, socket.gethostname(), __version__)
+    now = datetime.fromtimestamp(base.clock.now(), UTC)
+    latest = now + timedelta(seconds=base.skew)
+    await rebuild_states(pool, base.instance, latest=latest)
+    await rebuild_rollup_queue(pool, base.instance, now=now, latest=latest)
 
 
 async def _open_maintenance(base: Foundation, storage: Storage) -> MaintenanceBook:

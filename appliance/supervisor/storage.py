@@ -25,6 +25,7 @@ from appliance.ingest.telemetry.partitions import keep_ahead
 from appliance.service_clock.confirmations import CLOCK_CHANNEL
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.room import persist, some_room
 
 SUPERUSER = "postgres"
 """The superuser of the embedded Postgres; used to prepare it, never to serve."""
@@ -61,7 +62,7 @@ async def open_storage(base: Foundation) -> Storage:
         open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=size),
         report=reports.report_connections,
     )
-    newest = await timekeeping.settle_start(base, pool)
+    newest = await persist(base.disk, partial(timekeeping.settle_start, base, pool), what="clock")
     await tree.start("partitions", keep_ahead, pool, base.clock, base.config.retention.days)
     web_pool = await tree.open(
         "dashboard connections",
@@ -89,14 +90,22 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     """Return Postgres, started if it is ours, with its roles, database and schema as this program needs them."""
     postgres, url = None, base.config.database.url
     if url is None:
-        postgres = server = Postgres(base.data, roles=[role.name for role in ROLES], clock=base.clock)
+        roles = [role.name for role in ROLES]
+        postgres = server = Postgres(base.data, roles=roles, clock=base.clock, disk_full=base.disk.look)
         report = reports.report_child(lambda: server.status, lambda: str(server.programs.major))
         _, place = await base.tree.start("postgres", postgres.run, report=report)
         endpoint = Endpoint.local(place.socket_dir, place.port)
-        await bootstrap.prepare(make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
+        own = make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE)
+        await some_room(base.disk)
+        await persist(base.disk, partial(bootstrap.prepare, own, DATABASE), what="database")
     else:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)
+    await persist(base.disk, partial(_migrate, base, endpoint), what="schema")
+    await some_room(base.disk)
+    return postgres, endpoint
+
+
+async def _migrate(base: Foundation, endpoint: Endpoint) -> None:
     async with await connect(endpoint.conninfo(OWNER)) as connection:
         await migrate(connection, clock=base.clock)
-    return postgres, endpoint

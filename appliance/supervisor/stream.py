@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import trio
+
 from appliance.alerts.conditions.losses import LossObserver
 from appliance.alerts.open_counts import count_open
 from appliance.clock import Clock, offset_in_doubt
@@ -76,7 +78,8 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     proof = Proof(clock, config.delivery.heartbeat_seconds)
     probes = ProbeObserver(proof, base.instance, clock)
     observers = [*_observers(base, known), await open_engine(base, storage), probes]
-    writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints)
+    room = base.disk.until_room if storage.postgres is not None else trio.lowlevel.checkpoint
+    writer = Writer(pool, base.instance, observers, clock, base.metrics, base.failpoints, room, base.disk.suspect)
     offline_statuses = OfflineStatuses(known.states, pool, clock)
     pipeline = Pipeline(
         admission,
@@ -156,6 +159,7 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
         config.retention,
         lambda: pipeline.in_flight,
         base.metrics,
+        base.disk.until_room if storage.postgres is not None else trio.lowlevel.checkpoint,
     )
     storage.changes.subscribe(REPLAY_CHANNEL, replayer.wake, replayer.wake)
     await tree.start("replays", replayer.run)

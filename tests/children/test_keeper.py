@@ -8,7 +8,9 @@ import time
 import pytest
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
+from appliance.children import keeper as keepers
 from appliance.children.keeper import ChildState, Keeper, Patience
 from appliance.children.polling import until
 from appliance.children.process import Child, Command
@@ -136,13 +138,59 @@ async def test_a_restart_on_purpose_is_no_death() -> None:
     assert program.ends == [-15, -15]
 
 
-async def test_a_full_disk_counts_as_a_death() -> None:
-    class Full(Script):
-        async def prepare(self) -> Command:
-            raise OSError(errno.ENOSPC, "No space left on device")
+class Full(Script):
+    async def prepare(self) -> Command:
+        self.starts.append(time.monotonic())
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(ApplianceError, match=r"died 2 times .*cannot be prepared .*No space left"):
-        await Keeper(Full(""), SystemClock(), Patience(deaths=2)).run(nothing)
+
+class Away(Script):
+    async def prepare(self) -> Command:
+        raise OSError(errno.EACCES, "Permission denied")
+
+
+async def test_a_folder_that_is_taken_away_counts_as_a_death() -> None:
+    with pytest.raises(ApplianceError, match=r"died 2 times .*cannot be prepared .*Permission denied"):
+        await Keeper(Away(""), SystemClock(), Patience(deaths=2)).run(nothing)
+
+
+@pytest.mark.parametrize(
+    ("program", "full"),
+    [
+        (Full(""), None),
+        (Script("echo 'PANIC:  could not write to file: No space left on device'; exit 1"), None),
+        (Script("exit 1"), "the disk is full"),
+    ],
+    ids=["prepared", "said", "known"],
+)
+async def test_deaths_on_a_full_disk_are_waited_out_and_said(
+    program: Script, full: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "FULL_DISK_SECONDS", 0.01)
+    keeper = Keeper(program, SystemClock(), Patience(deaths=2), lambda: full)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run, nothing)
+            with trio.fail_after(40):
+                await until(lambda: keeper.status.restarts >= 6 and keeper.child is None, period=0.001)
+            assert keeper.status.state is ChildState.WAITING
+            nursery.cancel_scope.cancel()
+    said = [entry for entry in logs if entry["event"] == "child died, the disk is full"]
+    assert len(said) >= 6
+    assert {entry["starts_again_in"] for entry in said} == {0.01}
+
+
+async def test_what_one_start_said_of_the_disk_does_not_excuse_the_next() -> None:
+    class Once(Script):
+        async def prepare(self) -> Command:
+            command = await super().prepare()
+            self.script = "exit 1"
+            return command
+
+    keeper = Keeper(Once("echo 'No space left on device'; exit 1"), SystemClock(), Patience(deaths=2))
+    with pytest.raises(ApplianceError, match="died 2 times"):
+        await keeper.run(nothing)
+    assert keeper.status.restarts == 2
 
 
 async def test_what_a_person_must_mend_comes_out_as_it_is() -> None:

@@ -2,15 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import psycopg
-import pytest
 from structlog.testing import capture_logs
 
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
-from appliance.diagnostics import readiness
 from appliance.diagnostics.readiness import HELD_SECONDS, IDLE_SECONDS, Health, HeldBatch, Readiness, StoringProbe
 from appliance.metrics import Metrics
 from tests.support.people import StillClock
@@ -30,13 +27,18 @@ class Stream:
 
 @asynccontextmanager
 async def probing(
-    database: Database, stream: Stream, clock: StillClock, disk: Path | None = None
+    database: Database, stream: Stream, clock: StillClock, full: str | None = None
 ) -> AsyncIterator[StoringProbe]:
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         connection.execute("INSERT INTO ingest_instances (instance) VALUES (%s) ON CONFLICT DO NOTHING", [INSTANCE])
     async with open_pool(database.conninfo(INGEST), name="probe", min_size=1, max_size=2) as pool:
         yield StoringProbe(
-            pool, INSTANCE, clock, held=lambda: stream.held, committed_at=lambda: stream.committed_at, disk=disk
+            pool,
+            INSTANCE,
+            clock,
+            held=lambda: stream.held,
+            committed_at=lambda: stream.committed_at,
+            disk_full=lambda: full,
         )
 
 
@@ -104,16 +106,22 @@ async def test_a_batch_that_waits_for_a_lock_names_the_process(database: Databas
         assert probe.trouble == "nothing was stored for 30 s: Postgres has not finished it"
 
 
-async def test_a_full_disk_is_trouble_before_anything_fails(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with probing(database, Stream(), StillClock(), tmp_path) as probe:
+async def test_a_full_disk_is_trouble_before_anything_fails_and_nothing_is_probed(database: Database) -> None:
+    stream, clock = Stream(), StillClock()
+    async with probing(database, stream, clock, "the disk is full") as probe:
         await probe.look()
-        assert probe.trouble is None
-    monkeypatch.setattr(readiness, "LEAST_FREE_BYTES", 1 << 60)
-    async with probing(database, Stream(), StillClock(), tmp_path) as probe:
+        assert probe.trouble == "the disk is full"
+        assert probed_at(database) == (None,)
+        stream.held = HeldBatch(clock.monotonic() - 30, None)
         await probe.look()
-        assert "the disk is full" in str(probe.trouble)
+        assert probe.trouble == "nothing was stored for 30 s: the disk is full"
+
+
+def test_a_full_disk_explains_what_is_not_stored_and_is_named_beside_a_part_that_is_missing() -> None:
+    full = Health(None, None, None, storing="nothing was stored", publishing="refused", disk="is full")
+    assert full.causes() == full.failing() == {"disk": "is full", "publishing": "refused"}
+    assert Health("is waiting", None, None, disk="is full").missing() == {"postgres": "is waiting", "disk": "is full"}
+    assert Health(None, None, None, disk="is full").missing() == {}
 
 
 def test_what_is_missing_explains_what_fails() -> None:

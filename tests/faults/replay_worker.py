@@ -21,7 +21,8 @@ async def work(conninfo: str) -> None:
         provisioner = provisioner_of(pool)
         await nursery.start(provisioner.run)
         registry = Registry(pool, states, provisioner, clock, capacity=10_000, refusal_ttl=5.0, grace=GRACE)
-        worker = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0, Metrics())
+        metrics, room = Metrics(), trio.lowlevel.checkpoint
+        worker = Replayer(pool, "one", registry, states, clock, Ingest(), Retention(), lambda: 0, metrics, room)
         await worker.run()
 
 

@@ -1,7 +1,7 @@
 """The ingest half of an appliance over a real database: registry, admission, writer and pipeline, without a broker."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -123,6 +123,8 @@ async def open_ingest(
     backlog: float = 0,
     on_held: Callable[[float], None] = lambda _held: None,
     write_interval: float = SOON,
+    room: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    no_room: Callable[[], None] = lambda: None,
     further_observers: Sequence[Observer] = (),
     listeners: Sequence[Listener] = (),
 ) -> AsyncIterator[IngestStack]:
@@ -147,7 +149,7 @@ async def open_ingest(
             TenantAllowances(limiter, clock, backlog),
             *further_observers,
         ]
-        writer = Writer(pool, instance, observers, clock, metrics, failpoint)
+        writer = Writer(pool, instance, observers, clock, metrics, failpoint, room, no_room)
         summaries: list[BatchSummary] = []
         offline_statuses = OfflineStatuses(states, pool, clock)
         pipeline = Pipeline(

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import trio
+
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
 from appliance.ingest.quarantine import replays
@@ -38,6 +40,7 @@ def replayer(stack: IngestStack, instance: str = "one") -> Replayer:
         Retention(),
         lambda: 0,
         stack.metrics,
+        trio.lowlevel.checkpoint,
     )
 
 

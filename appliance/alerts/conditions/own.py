@@ -36,9 +36,11 @@ MAX_OUTAGES = 20
 """Outages of Postgres that wait to be told."""
 
 POSTGRES = "postgres"
+DISK = "disk"
 TROUBLES: Mapping[str, str] = {
     "broker": "The broker of {name} is not reachable",
     "schema": "The database of {name} has not the schema that this version needs",
+    DISK: "The disk of {name} is full: messages are not stored",
     "storing": "Messages to {name} are not stored",
     "publishing": "Devices cannot publish to {name}",
 }
@@ -164,7 +166,8 @@ class OwnConditions:
             for part, one in sorted(self._lasting.items())
             if part in TROUBLES and monotonic - one.began >= LASTING_SECONDS
         ]
-        found += self._disk(full_in)
+        if not any(condition.fingerprint == self._fingerprint(DISK) for condition in found):
+            found += self._disk(full_in)
         doubt = self._last.doubt
         if doubt is not None:
             since = datetime.fromtimestamp(doubt.since, UTC)
@@ -227,13 +230,16 @@ class OwnConditions:
     def _disk(self, full_in: int | None) -> list[Condition]:
         if self._full:
             details = {"free_bytes": self._last.free, "total_bytes": self._last.total}
-            return [self._condition("disk", Severity.CRITICAL, "The disk of {name} is nearly full", details)]
+            return [self._condition(DISK, Severity.CRITICAL, "The disk of {name} is nearly full", details)]
         if full_in is None or full_in > SOON_FULL:
             return []
         days = "1 day" if full_in == 1 else f"{full_in} days"
         when = f"is full in {days}" if full_in else "is full today"
         text = f"The disk of {{name}} {when}, if readings go on as before"
-        return [self._condition("disk", Severity.HIGH, text, {"full_in_days": full_in})]
+        return [self._condition(DISK, Severity.HIGH, text, {"full_in_days": full_in})]
+
+    def _fingerprint(self, key: str) -> str:
+        return f"system:{key}:{self.instance}"
 
     def _client_ids(self) -> list[Condition]:
         shared = self._last.shared_ids
@@ -254,7 +260,7 @@ class OwnConditions:
         since: datetime | None = None,
         count: int = 1,
     ) -> Condition:
-        fingerprint = f"system:{key}:{self.instance}"
+        fingerprint = self._fingerprint(key)
         summary = text.format(name=self.name)
         about = {"appliance": self.name, **details}
         return Condition(

@@ -7,7 +7,7 @@ alert, a lost message; a message that is refused again stays held with the new r
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -80,13 +80,16 @@ class Replayer:
         retention: Retention,
         in_flight: Callable[[], int],
         metrics: Metrics,
+        room: Callable[[], Awaitable[None]],
     ) -> None:
+        """``room`` returns once the disk has room for readings."""
         self._pool = pool
         self._instance = instance
         self._states = states
         self._clock = clock
         self._in_flight = in_flight
         self._metrics = metrics
+        self._room = room
         self._revalidation = Revalidation(ingest, retention, registry.resolve)
         self._store = TelemetryStore()
         self._queries = statements.load("quarantine")
@@ -98,6 +101,7 @@ class Replayer:
         backoff = Backoff(first=0.1, maximum=POLL_SECONDS)
         while True:
             self._requested = trio.Event()
+            await self._room()
             started = trio.current_time()
             try:
                 worked = await self.step()

@@ -244,6 +244,9 @@ def _members(error: ApplianceError) -> Mapping[str, Any]:
 
 def trouble_text(causes: Mapping[str, str]) -> str | None:
     """Return the text of the banner while the appliance is not ready, else None. ``causes``: see ``Health.causes``."""
+    if "disk" in causes:
+        full = causes["disk"][:1].upper() + causes["disk"][1:]
+        return f"{full}. Messages wait in the broker. Remove what is not needed; then it goes on by itself."
     if "postgres" in causes:
         return f"Postgres is not reachable: {causes['postgres']}. The broker queues messages; numbers are not updated."
     if "schema" in causes:

@@ -126,6 +126,15 @@ def test_a_disk_is_nearly_full_until_there_is_room_again() -> None:
     assert seen.after(free=MUCH_FREE - 1) == full
 
 
+def test_a_disk_that_stops_messages_is_one_alert_and_worse_than_one_that_is_nearly_full() -> None:
+    seen = Seen()
+    seen.after(free=GB, total=100 * GB, causes={"disk": "the disk is full"})
+    assert seen.after(LASTING_SECONDS, full_in=3) == ["The disk of barn is full: messages are not stored"]
+    [condition] = seen.own.holding(3)
+    assert (condition.fingerprint, condition.details["cause"]) == ("system:disk:i-1", "the disk is full")
+    assert seen.after(1, causes={}) == ["The disk of barn is nearly full"]
+
+
 def test_a_disk_that_will_be_full_within_two_weeks_is_told() -> None:
     seen = Seen()
     assert seen.after(full_in=15) == []

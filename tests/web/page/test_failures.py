@@ -15,6 +15,8 @@ def test_the_banner_names_what_is_away_and_what_that_means() -> None:
     assert "restarting" in str(trouble_text({"broker": "restarting"}))
     assert "Devices cannot publish" in str(trouble_text({"publishing": "refused"}))
     assert "not stored: a lock" in str(trouble_text({"storing": "a lock"}))
+    full = trouble_text({"postgres": "is waiting", "disk": "the disk is full: 3 MB are free"})
+    assert str(full).startswith("The disk is full: 3 MB are free. Messages wait in the broker. Remove what is not")
 
 
 async def test_a_change_that_met_a_manual_transaction_is_told_so_and_may_be_sent_again(database: Database) -> None:
