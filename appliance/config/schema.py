@@ -153,6 +153,8 @@ class Web(Struct, frozen=True, kw_only=True):
     port: Port = 8080
     public_url: PublicUrl | None = None
     trusted_proxies: Annotated[tuple[Proxy, ...], Meta(max_length=256)] = ()
+    api_rate: Annotated[int, Meta(ge=1, le=10_000_000)] = 600
+    api_burst: Annotated[int, Meta(ge=1, le=10_000_000)] = 300
 
 
 class Delivery(Struct, frozen=True, kw_only=True):

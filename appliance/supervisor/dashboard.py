@@ -29,6 +29,7 @@ from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.watchdog.watchdog import Watchdog
+from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.alerts.port import AlertsPort
@@ -75,6 +76,7 @@ async def open_dashboard(
         access=Access(pool, storage.web_pool, clock),
         keyring=base.data.keyring,
         identity=Identity(pool, clock),
+        api_limits=CallLimits(base.config.web.api_rate, base.config.web.api_burst),
         live=stream.live,
         health=broker.health,
         grace=base.grace,

@@ -13,6 +13,7 @@ from appliance.keyring import Keyring
 from appliance.people.sessions import Visit
 from appliance.renewals.policy import RenewalPolicy
 from appliance.web.access.auth import Viewer
+from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.transactions import Access
 from appliance.web.live.feed import LiveFeed
 
@@ -51,6 +52,8 @@ class Platform:
     """Seals what is kept of answers with secrets."""
     identity: Recognizer
     """Finds the viewer of a cookie's or token's secret."""
+    api_limits: CallLimits
+    """How often a token or a session may ask the API."""
     live: LiveFeed
     health: Callable[[], Health]
     grace: timedelta

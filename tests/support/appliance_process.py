@@ -80,6 +80,8 @@ class ApplianceProcess:
             "APPLIANCE_BROKER_PORT": str(self.mqtt_port),
             "APPLIANCE_WEB_HOST": "127.0.0.1",
             "APPLIANCE_WEB_PORT": "0",
+            "APPLIANCE_WEB_API_RATE": "1000000",
+            "APPLIANCE_WEB_API_BURST": "1000000",
             "APPLIANCE_LIMITS_RATE": "100000",
             "APPLIANCE_LIMITS_BURST": "100000",
             **(settings or {}),

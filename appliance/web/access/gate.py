@@ -1,7 +1,8 @@
 """The gate before every route: identifies the viewer and checks role, scope, and where a change comes from.
 
-In this order: the session or token (401, or the sign-in page), the role (403), the token's scope (403), and for a
-change the origin and the CSRF token (403). Endpoints name their audience with :func:`appliance.web.access.auth.allow`.
+In this order: how often the caller of the API asks (429), the session or token (401, or the sign-in page), the role
+(403), the token's scope (403), and for a change the origin and the CSRF token (403). Endpoints name their audience with
+:func:`appliance.web.access.auth.allow`.
 """
 
 import hmac
@@ -17,9 +18,11 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
 from appliance.errors import Invalid
+from appliance.people import secret_token
 from appliance.people.role import Scope
 from appliance.people.sessions import Visit
 from appliance.web.access.auth import SIGN_IN_PAGES, Public, Viewer, allowed_of
+from appliance.web.access.call_rate import CallRates, Quota
 from appliance.web.access.identity import csrf_token
 from appliance.web.http import hardening
 from appliance.web.http.cookies import BROWSER, SESSION, Cookies
@@ -42,6 +45,7 @@ class Gate:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._cookies = Cookies()
+        self._rates = CallRates(platform.api_limits, platform.clock)
 
     def install(self, app: Quart) -> None:
         """Register the checks. A path without a route passes, so that its 404 page shows in the viewer's own frame."""
@@ -52,6 +56,13 @@ class Gate:
                 g.viewer = await self._identify_if_possible()
                 return None
             return await self._admit(app.view_functions[request.endpoint])
+
+        @app.after_request
+        async def say_limit(response: Response) -> Response:
+            quota: Quota | None = g.get("quota")
+            if quota is not None:
+                response.headers.extend(self._rates.headers(quota))
+            return response
 
         @app.before_websocket
         async def admit_websocket() -> None:
@@ -64,10 +75,16 @@ class Gate:
             if allowed is SIGN_IN_PAGES:
                 await self._check_sign_in_form()
             return None
+        limited = is_for_programs(request.path)
+        caller = self._caller() if limited else None
+        if caller is not None and self._must_wait(caller):
+            return self._too_many()
         viewer = await self._identify()
         if viewer is None:
             return self._unauthorized()
         g.viewer = viewer
+        if caller is not None and not self._counted(caller):
+            return self._too_many()
         if viewer.role not in allowed:
             abort(HTTPStatus.FORBIDDEN)
         if viewer.scopes is not None:
@@ -76,10 +93,30 @@ class Gate:
                 return missing
         elif request.method not in READING:
             await _check_origin(self._platform.public_url, viewer.csrf)
-        if is_for_programs(request.path):
+        if limited:
             _check_text(request.args)
             check_names(endpoint, request.args)
         return None
+
+    def _caller(self) -> bytes | None:
+        """Return what the caller of the API is counted by: a hash of its token or cookie, as they are stored."""
+        secret = bearer() or self._cookies.read(SESSION)
+        return None if secret is None else secret_token.digest(secret)
+
+    def _must_wait(self, caller: bytes) -> bool:
+        """Return whether a known caller has asked too often, before the database is asked who it is."""
+        g.quota = self._rates.refused(caller)
+        return g.quota is not None
+
+    def _counted(self, caller: bytes) -> bool:
+        """Count the request of an identified caller; return whether it may go on."""
+        quota = g.quota = self._rates.take(caller)
+        return quota.passes
+
+    def _too_many(self) -> Response:
+        limits = self._rates.limits
+        detail = f"Too many requests: at most {limits.per_minute} a minute and {limits.burst} at once. Wait, and go on."
+        return problem(HTTPStatus.TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
 
     async def _admit_websocket(self, endpoint: Callable[..., Any]) -> None:
         allowed = allowed_of(endpoint)

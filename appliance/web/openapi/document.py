@@ -58,6 +58,20 @@ REPEATED = {
         "schema": {"type": "string", "const": "true"},
     }
 }
+LIMITED: dict[str, Any] = {
+    "description": "Too many requests of this token or session. Every answer to one says in `RateLimit-Limit`, "
+    "`RateLimit-Remaining` and `RateLimit-Reset` how many pass at once, how many are left, and in how many seconds all "
+    "of them are; `RateLimit-Policy` and `RateLimit` say the same as draft-ietf-httpapi-ratelimit-headers-11 does.",
+    "headers": {
+        "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+        "RateLimit-Limit": {"schema": {"type": "integer"}},
+        "RateLimit-Remaining": {"schema": {"type": "integer"}},
+        "RateLimit-Reset": {"schema": {"type": "integer"}},
+        "RateLimit-Policy": {"schema": {"type": "string"}},
+        "RateLimit": {"schema": {"type": "string"}},
+    },
+    "content": {PROBLEM: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
+}
 TAG = {"ETag": {"description": "Its version, for If-Match.", "schema": {"type": "string"}}}
 SILENT = {"HEAD", "OPTIONS"}
 """Methods that the router adds automatically."""
@@ -119,7 +133,11 @@ def document(app: Quart) -> dict[str, Any]:
             "description": "What the pages show and do, by the same rules. Operators name the tenant by `?tenant=`.",
         },
         "paths": paths,
-        "components": {"schemas": schemas.components, "securitySchemes": _security_schemes()},
+        "components": {
+            "schemas": schemas.components,
+            "securitySchemes": _security_schemes(),
+            "responses": {"RateLimited": LIMITED},
+        },
     }
 
 
@@ -238,6 +256,8 @@ def _responses(operation: Operation, schemas: _Schemas, *, keyed: bool) -> dict[
     for status, kind in operation.problems.items():
         content = {PROBLEM: {"schema": schemas[kind]}}
         responses[str(status.value)] = {"description": status.phrase, "content": content}
+    if operation.credential is CallerCredential.PERSON:
+        responses[str(HTTPStatus.TOO_MANY_REQUESTS.value)] = {"$ref": "#/components/responses/RateLimited"}
     responses["default"] = {"description": "An error", "content": {PROBLEM: {"schema": schemas[Problem]}}}
     return responses
 

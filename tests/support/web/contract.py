@@ -22,6 +22,8 @@ class Contract:
         if promised is None:
             assert status >= 400, f"{method} {path} answers {status}, of which the document says nothing"
             promised = operation["responses"]["default"]
+        if "$ref" in promised:
+            promised = self.document["components"]["responses"][promised["$ref"].rpartition("/")[2]]
         kind = content_type.partition(";")[0]
         content = promised.get("content", {})
         if not content:

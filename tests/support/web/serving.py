@@ -42,6 +42,7 @@ from appliance.people.signin import SignIn
 from appliance.renewals.policy import RenewalPolicy
 from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall
 from appliance.web.access.auth import Viewer
+from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.alerts.port import AlertsPort
@@ -66,6 +67,8 @@ from tests.support.web.compile_once import compile_once
 
 compile_once()
 
+UNLIMITED = CallLimits(per_minute=10_000_000, burst=10_000_000)
+"""Tests ask as fast as they can."""
 KEYRING = Keyring([new_key()])
 """That of every dashboard of a test."""
 
@@ -223,6 +226,7 @@ def parts(
     live: LiveFeed | None = None,
     identity: Recognizer | None = None,
     network: Network = LOCAL,
+    api_limits: CallLimits = UNLIMITED,
 ) -> Parts:
     """Return what a dashboard needs; feed and clock are real, and so are people where there is a database."""
     clock = SystemClock()
@@ -236,6 +240,7 @@ def parts(
         access=Access(pool, web_pool or pool, clock),
         keyring=KEYRING,
         identity=identity or Identity(pool, clock),
+        api_limits=api_limits,
         live=live or LiveFeed(clock),
         health=lambda: health,
         grace=timedelta(days=14),

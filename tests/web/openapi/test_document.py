@@ -42,8 +42,11 @@ async def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None
     async with described() as (_, _, contract):
         for schema in contract.schemas().values():
             Draft202012Validator.check_schema(schema)
-        names = {reference.removeprefix("#/components/schemas/") for reference in _references(contract.document)}
+        references = set(_references(contract.document))
+        names = {one.removeprefix("#/components/schemas/") for one in references if "/schemas/" in one}
         assert names <= contract.schemas().keys()
+        others = {one.removeprefix("#/components/responses/") for one in references if "/schemas/" not in one}
+        assert others == contract.document["components"]["responses"].keys()
         assert "Problem" in names
 
 
