@@ -90,6 +90,8 @@ class ApplianceProcess:
         """Whether the first start has to make the database, as with a customer; else it finds an empty one."""
         self.prefix: tuple[str, ...] = ()
         """The command that starts the appliance, before its own."""
+        self.module = "appliance"
+        """What Python runs."""
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
         self.tenants: dict[str, dict[str, str]] = {}
@@ -107,7 +109,7 @@ class ApplianceProcess:
             subprocess.run(["cp", "-a", empty_cluster(), self.data_dir / "postgres"], check=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", "appliance", "run"],
+                [*self.prefix, sys.executable, "-m", self.module, "run"],
                 cwd=ROOT,
                 env=self.environment(**extra),
                 stdin=subprocess.DEVNULL,
