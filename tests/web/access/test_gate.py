@@ -90,7 +90,7 @@ async def test_each_role_gets_where_the_table_lets_it_and_nowhere_else(database:
                     allowed = TABLE[f"{method} {rule.rule}"]
                     if rule.websocket or isinstance(allowed, Public) or rule.endpoint == "sign_in.sign_out":
                         continue
-                    status = (await asking.request(method, _filled(rule))).status_code
+                    status = (await asking.request(method, filled(rule))).status_code
                     if who is None:
                         assert status in {303, 401}, (method, rule, status)
                     else:
@@ -105,12 +105,12 @@ async def test_every_change_needs_the_token_of_its_own_session(database: Databas
             if method == "GET" or TABLE[f"{method} {rule.rule}"] is Public.OPEN:
                 continue
             for given in ({}, {HEADER: other.csrf}, {HEADER: ""}):
-                answer = await asking.request(method, _filled(rule), headers={"Cookie": cookies, **given})
+                answer = await asking.request(method, filled(rule), headers={"Cookie": cookies, **given})
                 assert answer.status_code == 403, (method, rule, given)
                 assert "out of date" in answer.text, (method, rule)
             foreign = {"Cookie": cookies, HEADER: person.csrf}
             for header in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-                answer = await asking.request(method, _filled(rule), headers=foreign | header)
+                answer = await asking.request(method, filled(rule), headers=foreign | header)
                 assert answer.status_code == 403, (method, rule, header)
                 assert "another site" in answer.text, (method, rule)
 
@@ -144,7 +144,7 @@ async def test_a_session_ends_by_sign_out_by_time_and_with_its_user(database: Da
                 assert (await asking.get("/")).status_code == 303, place
 
 
-def _filled(rule: Rule) -> str:
+def filled(rule: Rule) -> str:
     """A path of the rule, with something of its kind in each of its places."""
     return PLACE.sub(lambda found: SOMETHING.get(found["kind"] or "", found["one"] or "1"), rule.rule)
 

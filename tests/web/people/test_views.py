@@ -180,38 +180,6 @@ async def test_others_have_no_such_page(database: Database, role: Role) -> None:
     assert 'href="/users"' not in page.text
 
 
-OPENING: list[tuple[str, str, dict[str, object]]] = [
-    ("POST", "/customer/users", {"email": "kim@acme.example", "role": "viewer"}),
-    ("POST", "/customer/users/{user}/reset", {}),
-    ("POST", "/customer/users/{user}/reset", {"drop_second_factor": True}),
-    ("POST", "/customer/users/{own}/reset", {}),
-    ("PATCH", "/customer/users/{user}", {"role": "admin"}),
-    ("PATCH", "/customer/users/{disabled}", {"disabled": False}),
-    ("POST", "/customer/tokens", {"name": "t", "scopes": ["write"]}),
-]
-"""What opens a way into an account, over the API."""
-
-
-@pytest.mark.parametrize(("method", "path", "body"), OPENING)
-async def test_what_opens_a_way_into_an_account_asks_for_the_password_and_is_closed_to_tokens(
-    database: Database, method: str, path: str, body: dict[str, object]
-) -> None:
-    admin, user, disabled = (signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.VIEWER, Role.VIEWER))
-    arrange(database, f"UPDATE users SET disabled_at = now() WHERE user_id = '{disabled.user_id}'")
-    address = path.format(user=user.user_id, own=admin.user_id, disabled=disabled.user_id)
-    bearer = {"Authorization": f"Bearer {token_of(database, admin, '{read,write}')}"}
-    before = look(database, "SELECT count(*) FROM audit_log")
-    async with dashboard(database) as served, client(served.url, admin) as own, client(served.url, None) as program:
-        by_token = await program.request(method, address, json={**body, "password": PASSWORD}, headers=bearer)
-        assert (by_token.status_code, "A token cannot" in by_token.text) == (403, True)
-        for wrong in ({"password": "not mine"}, {"password": ""}, {}):
-            refused = await own.request(method, address, json={**body, **wrong})
-            assert (refused.status_code, refused.json()["field"]) == (400, "password"), wrong
-        assert look(database, "SELECT count(*) FROM audit_log") == before
-        taken = await own.request(method, address, json={**body, "password": PASSWORD})
-        assert taken.status_code in {200, 201}, taken.text
-
-
 async def test_a_reset_ends_sessions_and_tokens_and_says_that_the_second_factor_is_gone(database: Database) -> None:
     admin, user = (signed_in(database.conninfo(), role) for role in (Role.ADMIN, Role.VIEWER))
     arrange(
