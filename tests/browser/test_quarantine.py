@@ -87,7 +87,7 @@ def test_held_messages_are_replayed_on_the_page(
         assert time.monotonic() < deadline, "nothing was offered"
         page.reload()
     page.get_by_role("link", name="Replay 2 held messages…").click()
-    expect(page.locator(".dialog-title")).to_have_text("Replay 2 held messages")
+    expect(page.locator(".dialog-title")).to_have_text("Replay 2 messages")
     expect(page.locator("form.dialog-form")).to_contain_text("All of them would be stored.")
     expect(page.locator("form.dialog-form")).to_contain_text("1 new device would be registered")
     page.get_by_role("button", name="Replay 2 messages").click()
@@ -157,7 +157,7 @@ def test_messages_are_selected_and_dismissed_by_keyboard_alone_while_others_come
     expect(news).to_be_hidden()
     page.get_by_role("checkbox", name=re.compile(r"Select message \d+")).nth(1).press("Space")
     page.get_by_role("button", name="Dismiss…").press("Enter")
-    expect(page.locator(".dialog-title")).to_have_text("Dismiss 1 held message")
+    expect(page.locator(".dialog-title")).to_have_text("Dismiss 1 message")
     page.get_by_role("button", name="Dismiss 1 message").press("Enter")
     expect(page.get_by_role("status").filter(has_text="Dismissed.")).to_be_visible()
     expect(page.get_by_role("row", name=re.compile("waiting"))).to_have_count(2)

@@ -1,10 +1,28 @@
-"""Titles and advice for what the broker refuses before a message reaches the appliance."""
+"""Messages in Quarantine in words: their status, and what the broker refused before a message reached the appliance."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from appliance.broker.refusals import RefusalCause
+from appliance.ingest.quarantine.store import MessageStatus, QuarantinedMessage
+from appliance.reading import HELD_REASONS
 from appliance.web.page.labels import ReasonLabel
+
+STATUSES: Mapping[MessageStatus, str] = {
+    MessageStatus.HELD: "Held",
+    MessageStatus.REPLAYED: "Replayed",
+    MessageStatus.DISMISSED: "Dismissed",
+}
+SAMPLE = "Sample"
+"""Not decided, of a reason that holds none: one of a few that were kept, while the others were counted alone."""
+
+
+def status_label(event: QuarantinedMessage) -> str:
+    """Return the status of a message; it is held only if its reason holds messages for replay."""
+    if event.status is MessageStatus.HELD and event.reason not in HELD_REASONS:
+        return SAMPLE
+    return STATUSES[event.status]
+
 
 BROKER_REFUSALS: Mapping[RefusalCause, ReasonLabel] = MappingProxyType(
     {

@@ -23,7 +23,7 @@ from appliance.web.page.paths import number_of_path
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine import export, payload
 from appliance.web.quarantine.actions import QuarantineActions, QuarantineFilter, Trend
-from appliance.web.quarantine.labels import BROKER_REFUSALS
+from appliance.web.quarantine.labels import BROKER_REFUSALS, status_label
 from appliance.web.quarantine.schemas import MessageId, MessageStatusFilter
 
 PAGE = "quarantine"
@@ -87,6 +87,7 @@ class MessageRow:
 
     event: QuarantinedMessage
     label: ReasonLabel
+    status: str
     preview: str
     received_at: float
 
@@ -130,6 +131,7 @@ def _add_message(routes: Blueprint, renderer: PageRenderer, actions: QuarantineA
             "quarantine/message.html",
             event=event,
             label=REASONS[event.reason],
+            state=status_label(event),
             replayable=event.reason in HELD_REASONS,
             dump=payload.dump(event.payload, event.reason, event.detail),
             may_decide=viewer().role in ADMINS and event.status is MessageStatus.HELD,
@@ -204,7 +206,8 @@ def _selected(actions: QuarantineActions, asked: PageQuery, fault: Invalid | Non
 
 
 def _row(event: QuarantinedMessage) -> MessageRow:
-    return MessageRow(event, REASONS[event.reason], payload.preview(event.payload), event.ingested_at.timestamp())
+    preview, received_at = payload.preview(event.payload), event.ingested_at.timestamp()
+    return MessageRow(event, REASONS[event.reason], status_label(event), preview, received_at)
 
 
 def causes_of(held: Sequence[HeldReason], trend: Trend) -> list[CauseRow]:

@@ -40,15 +40,16 @@ class TenantQuestion:
 QUESTIONS: Mapping[str, TenantQuestion] = {
     "suspend": TenantQuestion(
         "Suspend {}?",
-        "Its devices stay connected, but from now on what they send is refused, counted and not held for replay. "
-        "Its users can still sign in and view data.",
+        "Its devices stay connected, but from now on what they send is refused and counted; a sample of it is kept in "
+        "Quarantine, none is held for replay. What is held already stays held. Its users can still sign in and view "
+        "data.",
         "Suspend",
         "danger",
         TenantChange(status=TenantStatus.SUSPENDED),
     ),
     "resume": TenantQuestion(
         "Resume {}?",
-        "Its messages are accepted again. Messages refused in the meantime are lost.",
+        "Its messages are accepted again. Those refused in the meantime are lost, but for a sample in Quarantine.",
         "Resume",
         "primary",
         TenantChange(status=TenantStatus.ACTIVE),

@@ -121,7 +121,7 @@ async def test_todays_accounting_devices_and_reasons_are_on_the_page(database: D
     assert re.match(seats, part(page, "kpi-seats"))
     assert part(page, "books").startswith(" Last hour: 1,300 received, 1,240 stored, 50 refused, 10 duplicates. ")
     assert part(page, "kpi-refused").startswith(" Refused 3.8 % 50 of 1,300 messages ")
-    assert part(page, "kpi-held").startswith(" Quarantined 1 held for review Oldest from 2 h ago ")
+    assert part(page, "kpi-held").startswith(" Quarantined 1 not decided yet Oldest from 2 h ago ")
     assert part(page, "reasons").startswith(" Invalid metric 38 Too many messages 12 ")
     assert "INVALID_METRIC: A metric must be" in page, "the code stands in the tooltip"
 

@@ -71,6 +71,22 @@ async def test_an_empty_list_says_whether_nothing_is_held_or_nothing_matches(dat
     assert ("No message matches" in matching, "Clear the filter" in matching) == (True, True)
 
 
+async def test_only_what_is_kept_for_replay_is_called_held(database: Database) -> None:
+    async with viewing(database) as admin:
+        arrange(
+            database,
+            "INSERT INTO quarantine_events (ingested_at, topic, tenant_id, device_id, reason, payload)"
+            " SELECT now(), 't', 'acme', 'd', r, '{}' FROM unnest(ARRAY['TENANT_SUSPENDED', 'DEVICE_INACTIVE']) AS r",
+        )
+        states = {}
+        for reason in ("TENANT_SUSPENDED", "DEVICE_INACTIVE"):
+            html = (await admin.get(f"{PAGE}?reason={reason}&device=d")).text
+            states[reason] = re.findall(r'class="m2r">(\w+)</td>', html)
+            message = (await admin.get(f"{PAGE}/{listed(html)[0]}")).text
+            assert f"<dt>Status</dt><dd>{states[reason][0]}</dd>" in message
+    assert states == {"TENANT_SUSPENDED": ["Sample"], "DEVICE_INACTIVE": ["Held"]}
+
+
 async def test_causes_show_the_exact_count_beside_the_rows(database: Database) -> None:
     async with viewing(database) as admin:
         html = re.sub(r"\s+", " ", (await admin.get(PAGE)).text)
@@ -225,7 +241,7 @@ async def test_only_administrators_are_asked_and_decide(database: Database, role
 async def test_a_dismissal_is_asked_twice_audited_and_leads_back_to_the_filter(database: Database) -> None:
     async with viewing(database) as admin:
         question = (await admin.get(f"{PAGE}/dismiss?id={A}&device=a")).text
-        assert "Dismiss 1 held message" in question
+        assert "Dismiss 1 message" in question
         assert look(database, "SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(4,)], "only asked"
         answered = await admin.post(f"{PAGE}/dismiss?id={A}&device=a")
         assert (answered.status_code, answered.headers["location"]) == (303, f"{PAGE}?device=a&done=dismissed")
@@ -278,7 +294,7 @@ async def test_all_that_match_always_belong_to_one_tenant(database: Database) ->
 async def test_a_replay_shows_a_preview_first_and_then_its_progress(database: Database) -> None:
     async with viewing(database) as admin:
         question = re.sub(r"\s+", " ", (await admin.get(f"{PAGE}/replay?id={A}")).text)
-        assert "Replay 1 held message" in question
+        assert "Replay 1 message" in question
         assert "None of them can be stored yet." in question
         answered = await admin.post(f"{PAGE}/replay?id={A}")
         assert answered.status_code == 303

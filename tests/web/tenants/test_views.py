@@ -134,7 +134,7 @@ async def test_each_step_is_asked_for_and_taken_once(database: Database) -> None
     async with dashboard(database) as served, client(served.url, operator) as browser:
         await browser.post("/tenants/+new", data={"tenant_id": "norrvik"})
         for step, effect, shown in (
-            ("suspend", "not held for replay", "This tenant is suspended."),
+            ("suspend", "none is held for replay", "This tenant is suspended."),
             ("resume", "accepted again", "Suspend…"),
             ("close-claim", "no new device can register itself", "Open…"),
             ("open-claim", "claim password", "Close…"),
