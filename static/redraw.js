@@ -1,0 +1,116 @@
+// Forms that the server redraws while a person fills them in (data-keep): what was typed since the request was sent stays,
+// with focus and selection, however long the answer takes; and an answer that does not have the form replaces nothing.
+"use strict";
+
+(() => {
+  const FAILED = "redraw-failed"; // the note that says so
+  const BOXES = ["checkbox", "radio"];
+  let kept = null; // what the form under way had before it was replaced
+
+  const isBox = (control) => BOXES.includes(control.type);
+  const all = (data, name) => JSON.stringify(data.getAll(name));
+
+  // Those that a person fills in; controls of the preview belong to the form, too, but are not replaced with it.
+  const fields = (form) =>
+    [...form.elements].filter((one) => one.name && !["submit", "hidden"].includes(one.type) && form.contains(one));
+
+  // The fields whose value is no longer the one that was sent.
+  function typedSince(form, sent) {
+    const now = new FormData(form);
+    const names = new Set(fields(form).map((control) => control.name));
+    return new Map([...names].filter((name) => all(now, name) !== all(sent, name)).map((name) => [name, now.getAll(name)]));
+  }
+
+  function focusIn(form) {
+    const focused = document.activeElement;
+    if (!form.contains(focused) || focused === form) return null;
+    const { id, name, value, type } = focused;
+    let range = null;
+    try {
+      range = [focused.selectionStart, focused.selectionEnd];
+    } catch {
+      // some types have no selection
+    }
+    return { id, name, value: isBox(focused) ? value : null, type, range };
+  }
+
+  function refill(form, typed) {
+    for (const [name, values] of typed) {
+      const controls = fields(form).filter((control) => control.name === name);
+      controls.forEach((control, index) => {
+        if (isBox(control)) control.checked = values.includes(control.value);
+        else if (control.tagName !== "SELECT") control.value = values[index] ?? control.value;
+        else if ([...control.options].some((option) => option.value === values[index])) control.value = values[index];
+      });
+    }
+  }
+
+  function refocus(form, was) {
+    const controls = fields(form);
+    const again =
+      controls.find((one) => was.id && one.id === was.id) ??
+      controls.find((one) => was.name && one.name === was.name && (was.value === null || one.value === was.value));
+    if (again === undefined) return;
+    if (document.activeElement !== again) again.focus({ preventScroll: true });
+    if (was.range !== null && was.range[0] !== null && again.type === was.type) again.setSelectionRange(...was.range);
+  }
+
+  // Whether the answer is another page than the one that was asked for, as the sign-in, or lacks what it was asked for.
+  function isOther({ request, response, target }, fragment) {
+    const { redirected, url } = response.raw;
+    if (redirected && new URL(url).pathname !== new URL(request.action, document.baseURI).pathname) return true;
+    return target.id !== "" && fragment.querySelector(`#${CSS.escape(target.id)}`) === null;
+  }
+
+  // A list goes where the answer came from; a form stays as it is, and says why.
+  function answeredOtherwise({ request, target }) {
+    const form = document.querySelector("form[data-keep]");
+    if (form === null) location.assign(request.action);
+    if (form === null || document.getElementById(FAILED) !== null) return;
+    const note = document.createElement("p");
+    note.id = FAILED;
+    note.dataset.target = target.id;
+    note.className = "note crit";
+    note.setAttribute("role", "alert");
+    note.textContent =
+      "The form cannot be updated at present. What you typed is kept here: before you save, see in another tab whether you are still signed in.";
+    form.before(note);
+  }
+
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { ctx, tasks } = event.detail;
+    const main = tasks.find((task) => task.type === "main");
+    kept = null;
+    if (main === undefined) return;
+    if (isOther(ctx, main.fragment)) {
+      event.preventDefault();
+      answeredOtherwise(ctx);
+      return;
+    }
+    const note = document.getElementById(FAILED);
+    if (note?.dataset.target === ctx.target.id) note.remove();
+    const form = main.target;
+    if (!(form instanceof HTMLFormElement) || !form.hasAttribute("data-keep")) return;
+    kept = { id: form.id, typed: typedSince(form, ctx.request.body), focus: focusIn(form) };
+  });
+
+  // At once after the new form is in the page, so that no key is lost between the two.
+  document.addEventListener("htmx:before:settle", () => {
+    const form = kept && document.getElementById(kept.id);
+    if (!form) return;
+    refill(form, kept.typed);
+    if (kept.focus !== null) refocus(form, kept.focus);
+  });
+
+  // What was typed meanwhile is told to the form, as if it was typed now: it is redrawn again where that needs it.
+  document.addEventListener("htmx:after:swap", () => {
+    const form = kept && document.getElementById(kept.id);
+    const typed = kept?.typed;
+    kept = null;
+    if (!form) return;
+    for (const name of typed.keys()) {
+      const control = fields(form).find((one) => one.name === name && (one.type !== "radio" || one.checked));
+      control?.dispatchEvent(new Event("change", { bubbles: true }));
+    }
+  });
+})();

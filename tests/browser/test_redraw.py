@@ -1,0 +1,124 @@
+"""Editors that the server redraws: what is typed while a slow answer is under way stays."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from appliance.people.role import Role
+from tests.support.web.browser import DemoDashboard, Watched
+
+STEP = 20
+"""Milliseconds."""
+PATIENCE = 500
+"""Steps."""
+
+
+@pytest.fixture
+def admin(demo: DemoDashboard, browser: Browser) -> Iterator[Watched]:
+    """An administrator's window."""
+    context = demo.context(browser, Role.ADMIN, viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    yield Watched(context.new_page())
+    context.close()
+
+
+def hold_redraws(page: Page) -> list[Route]:
+    """Hold back every redraw of a form until it is let go on."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        redraws = route.request.method == "POST" and any(
+            f"do={step}" in (route.request.post_data or "") for step in ("redraw", "all")
+        )
+        held.append(route) if redraws else route.continue_()
+
+    page.route("**/*", hold)
+    return held
+
+
+def wait_for(page: Page, held: list[Route], number: int) -> None:
+    """Wait until so many redraws are held."""
+    for _ in range(PATIENCE):
+        if len(held) >= number:
+            return
+        page.wait_for_timeout(STEP)
+    raise AssertionError(f"only {len(held)} redraws were asked for")
+
+
+def change_metric(page: Page) -> None:
+    """What redraws the editor of a rule."""
+    page.get_by_role("combobox", name="Metric", exact=True).select_option("temperature")
+
+
+def choose_all(page: Page) -> None:
+    """What redraws the editor of a route."""
+    page.get_by_role("button", name="Choose all").click()
+
+
+def choose_type(page: Page) -> None:
+    """What redraws the form of an integration."""
+    page.locator("label.tile", has_text="Slack").click()
+
+
+EDITORS = [
+    ("/rules/new", change_metric, "#rule-form .unit-r"),
+    ("/routes/+new", choose_all, "#f-severities input:checked >> nth=4"),
+    ("/integrations/+new", choose_type, "input[name=type][value=slack]:checked"),
+]
+
+
+@pytest.mark.parametrize(("path", "redraw", "redrawn"), EDITORS, ids=["rule", "route", "integration"])
+def test_what_is_typed_during_a_slow_redraw_stays_with_focus_and_caret(
+    demo: DemoDashboard, admin: Watched, path: str, redraw: Callable[[Page], None], redrawn: str
+) -> None:
+    page = admin.page
+    page.goto(demo.url + path)
+    name = page.get_by_label("Name", exact=True)
+    name.fill("Much colder")
+    held = hold_redraws(page)
+    redraw(page)
+    wait_for(page, held, 1)
+    name.focus()
+    page.keyboard.press("Home")
+    for _ in "Much ":
+        page.keyboard.press("ArrowRight")
+    page.keyboard.type("too ")
+    old = name.element_handle()
+    held[0].continue_()
+    page.wait_for_function("old => !old.isConnected", arg=old)
+    page.keyboard.type("and far ")
+    expect(page.locator(redrawn).first).to_be_attached()
+    expect(name).to_have_value("Much too and far colder")
+    assert admin.complaints == []
+
+
+def test_what_redraws_again_during_a_redraw_wins(demo: DemoDashboard, admin: Watched) -> None:
+    page = admin.page
+    page.goto(f"{demo.url}/rules/new")
+    held = hold_redraws(page)
+    change_metric(page)
+    wait_for(page, held, 1)
+    page.get_by_role("radiogroup", name="Kind").get_by_text("Change").click()
+    page.get_by_label("Description").fill("Look after it.")
+    wait_for(page, held, 2)
+    held[0].continue_()
+    wait_for(page, held, 3)
+    for route in held[1:]:
+        route.continue_()
+    expect(page.get_by_label("New value")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Metric", exact=True)).to_have_value("temperature")
+    expect(page.get_by_label("Description")).to_have_value("Look after it.")
+
+
+def test_an_answer_without_the_form_replaces_nothing(demo: DemoDashboard, admin: Watched) -> None:
+    page = admin.page
+    page.goto(f"{demo.url}/rules/new")
+    page.get_by_label("Name", exact=True).fill("Much too warm")
+    page.route("**/rules/new", lambda route: route.fulfill(status=200, body="<main>Sign in</main>"))
+    change_metric(page)
+    expect(page.get_by_role("alert")).to_contain_text("What you typed is kept here")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Much too warm")
+    page.unroute("**/rules/new")
+    page.get_by_role("radiogroup", name="Kind").get_by_text("Change").click()
+    expect(page.get_by_label("New value")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
