@@ -98,6 +98,10 @@ class Metrics:
         self.broker_refusals = counter(
             "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"]
         )
+        self.broker_floods = counter(
+            "appliance_broker_floods", "Users shut out of the broker for what they sent, by cause", ["cause"]
+        )
+        self.retained_cleared = counter("appliance_retained_cleared", "Retained messages cleared from the broker")
         self.client_id_takeovers = counter(
             "appliance_client_id_takeovers",
             "Connections of devices that another client ended by using their client id, by how their users are related",

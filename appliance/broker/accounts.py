@@ -11,6 +11,8 @@ PROBE_USER = "appliance/probe"
 """The user that tries the device listener; no tenant and no device can have this name."""
 PROBE_TOPIC = "appliance/probe"
 """The only topic that it publishes to; no device may."""
+SWEEP_TOPIC = "appliance/sweep"
+"""The topic on which the appliance marks the end of a sweep of retained messages; no device may publish there."""
 
 HASH_ITERATIONS = 1
 """Every password is random, at least 128 bits, so stretching adds nothing; and the broker hashes the password of each

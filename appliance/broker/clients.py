@@ -20,6 +20,8 @@ LONGEST_OWN_RETRY_SECONDS = 0.25
 """The same for our own, where a try is a system call: while devices are let in and we are not there, what they send is
 in its memory alone."""
 
+SWEEP_WINDOW = 50
+"""Retained messages that the broker sends before the first of them is acknowledged."""
 PROBE_CONNECT_SECONDS = 3.0
 """Seconds that a connection of the probe may take."""
 
@@ -57,6 +59,11 @@ def _keep_alive_elsewhere(config: Config) -> int:
 def statistics_client(config: Config, broker: Mosquitto | None) -> Client:
     """Return a client without a lasting session, for what the broker says of itself."""
     return Client(**_address(config, broker), clean_start=True, keep_alive=KEEP_ALIVE_SECONDS, keep_trying=True)
+
+
+def sweep_client(config: Config, broker: Mosquitto) -> Client:
+    """Return a client for one look through the retained messages: it is sent few at a time."""
+    return Client(**_address(config, broker), clean_start=True, reconnect=False, receive_max=SWEEP_WINDOW)
 
 
 def probe_client(broker: Mosquitto, host: str) -> Client:

@@ -3,7 +3,7 @@
 Enters: batches of the MQTT client. Leaves: submissions; PUBACKs in arrival order, one write a batch (MQTT 5 §4.6).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import trio
@@ -14,9 +14,12 @@ from appliance.ingest.batch_buffer import RECEIPT_SPAN_SECONDS
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.inbox import InboundBatch
+from appliance.reading import Inbound
 from appliance.runtime.activity import activity
 
 FIRST_PUBACK = "after_first_puback"
+OnSettled = Callable[[Sequence[Inbound], Settlement], None]
+"""Told of messages and what became of them; quick, and never waits."""
 NO_PACKETS: frozenset[int] = frozenset()
 
 
@@ -30,12 +33,15 @@ class BrokerSource:
         batch_size: int,
         failpoint: Failpoints,
         on_redelivered: Callable[[int], None],
+        on_settled: Sequence[OnSettled],
     ) -> None:
+        """``on_settled`` are told of each submission once it is committed, before it is acknowledged."""
         self._client = client
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._failpoint = failpoint
         self._on_redelivered = on_redelivered
+        self._on_settled = on_settled
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Submit the broker's messages until cancelled; those not submitted are not acknowledged and are sent again."""
@@ -54,6 +60,8 @@ class BrokerSource:
 
     def _acknowledger(self, batch: InboundBatch) -> Callable[[Settlement], Awaitable[None]]:
         async def acknowledge(settlement: Settlement) -> None:
+            for told in self._on_settled:
+                told(batch.packets, settlement)
             rest = batch
             if self._failpoint.name == FIRST_PUBACK and batch.count:
                 await self._client.acknowledge(replace(batch, count=1))

@@ -168,7 +168,8 @@ def _limits(program: MosquittoProgram, limits: BrokerLimits) -> Sequence[str]:
         f"sys_interval {limits.sys_seconds}",
         "upgrade_outgoing_qos true",
         "queue_qos0_messages true",
-        "check_retain_source true",
+        # Nobody but us is sent retained messages, and we are to see those of users that are gone, to clear them.
+        "check_retain_source false",
     ]
     if program.version < (2, 0, 12):
         # It tells MQTT 5 clients to ping more often. Later versions refuse by it MQTT 3.1.1 clients that ask for a

@@ -11,6 +11,7 @@ from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
 from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
 from appliance.broker.credentials_sync import CredentialsSync, read_users
+from appliance.broker.floods.record import FloodRecord
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.log import BrokerLog
 from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
@@ -27,6 +28,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
+from appliance.supervisor.floods import make_defence, start_defence
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -53,6 +55,7 @@ class BrokerAccess:
     source: Service
     """What hands messages from the session to the pipeline."""
     log: BrokerLog
+    floods: FloodRecord
     statistics: BrokerStatistics
     storage: Storage
     storing: StoringProbe
@@ -116,7 +119,9 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         retain_as_published=True,  # or a topic that is cleared would look like an empty message
         retain_handling=RetainHandling.SEND_NEVER,
     )
-    source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc)
+    defence = make_defence(base, storage, client, log.shut_out)
+    told = () if embedded is None else (defence.clearing.settled, defence.watch.settled)
+    source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc, told)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)
     broker = BrokerAccess(
@@ -124,6 +129,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         client,
         service,
         log,
+        defence.record,
         statistics,
         storage,
         _storing(base, storage, stream),
@@ -144,6 +150,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         await tree.start("session watch", listener_gate.watch_session, client)
     else:
         await _let_devices_in(base, storage, broker, embedded, users)
+        await start_defence(base, defence, embedded, client)
     if broker.listener_probe is not None:
         await tree.start("listener probe", broker.listener_probe.run)
     await tree.start("readiness", Readiness(broker.storing, broker.health, metrics).run)

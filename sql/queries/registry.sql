@@ -5,6 +5,12 @@ FROM device_registry AS d
 JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
 LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
 
+-- name: select_senders
+SELECT d.tenant_id, d.device_id, d.status, c.device_id IS NOT NULL
+FROM device_registry AS d
+JOIN unnest(%(tenants)s::text[], %(devices)s::text[]) AS k (tenant_id, device_id) USING (tenant_id, device_id)
+LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
+
 -- name: select_tenants
 -- The appliance's own is not there for devices.
 SELECT t.tenant_id, t.status, t.claim_enabled, t.claim_token_hash,

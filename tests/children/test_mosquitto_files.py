@@ -38,8 +38,9 @@ def test_limits_of_the_outage_budget() -> None:
     assert option(lines, "max_keepalive") == "300"
     assert not any(line.startswith("max_keepalive") for line in rendered(DEBIAN_13, None)), "it refuses 3.1.1 devices"
     assert option(lines, "persistent_client_expiration") == "14d"
-    for name in ("upgrade_outgoing_qos", "queue_qos0_messages", "check_retain_source"):
+    for name in ("upgrade_outgoing_qos", "queue_qos0_messages"):
         assert option(lines, name) == "true"
+    assert option(lines, "check_retain_source") == "false", "a sweep would not see what a user has left that is gone"
 
 
 def test_nobody_is_anonymous_and_sessions_outlive_the_broker() -> None:

@@ -39,7 +39,8 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
             trio.open_nursery() as nursery,
         ):  # fmt: skip
             await ours.subscribe("tenant/+/device/+/+")
-            await nursery.start(BrokerSource(ours, stack.pipeline, 200, Failpoints(), redelivered.append).run)
+            source = BrokerSource(ours, stack.pipeline, 200, Failpoints(), redelivered.append, ())
+            await nursery.start(source.run)
             silent_for = 0.0
             for first in range(0, MESSAGES, GROUP):
                 # Each twice: a device that heard no PUBACK in time sends again, with another packet id and no DUP.

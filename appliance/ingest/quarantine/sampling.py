@@ -1,8 +1,8 @@
 """Chooses which refused messages are kept as rows, and prepares the statements that write rows and exact counts.
 
 Enters: the refused messages of a batch. Leaves: parameters of statements. Rows are a sample, at most ``ROWS_A_MINUTE``
-for each device and reason; messages of a reason that holds them for replay are all kept. Never: a count that is not
-exact.
+for each device and reason and ``BYTES_A_MINUTE`` for each tenant, since whoever has a claim user can invent devices;
+messages of a reason that holds them for replay are all kept. Never: a count that is not exact.
 """
 
 from collections import Counter
@@ -14,6 +14,8 @@ from appliance.ingest.batch import MICROSECONDS, MINUTE, RefusedSubmission
 from appliance.reading import HELD_REASONS
 
 ROWS_A_MINUTE = 10
+BYTES_A_MINUTE = 2 * 1024 * 1024
+"""Bytes of payloads of one tenant that are kept as a sample within a minute: 128 of the largest that is stored."""
 MAX_SAMPLED = 100_000
 """Pairs of device and reason that are counted within a minute; further ones share one limit."""
 
@@ -27,6 +29,8 @@ class RowSampler:
     def __init__(self) -> None:
         self._minute = -1
         self._kept: Counter[tuple[str | None, str | None, str]] = Counter()
+        self._bytes: Counter[str | None] = Counter()
+        """Bytes kept of each tenant."""
 
     def keep(self, refused: Iterable[RefusedSubmission], received_at: int) -> list[RefusedSubmission]:
         """Return those of ``refused`` that become rows."""
@@ -34,6 +38,7 @@ class RowSampler:
         if minute != self._minute:
             self._minute = minute
             self._kept.clear()
+            self._bytes.clear()
         return [message for message in refused if message.reason in HELD_REASONS or self._take(message)]
 
     def keep_once(
@@ -50,9 +55,11 @@ class RowSampler:
         key = (message.tenant_id, message.device_id, message.reason.value)
         if key not in self._kept and len(self._kept) >= MAX_SAMPLED:
             key = (None, None, "")
-        if self._kept[key] >= ROWS_A_MINUTE:
+        size = len(message.payload)
+        if self._kept[key] >= ROWS_A_MINUTE or self._bytes[message.tenant_id] + size > BYTES_A_MINUTE:
             return False
         self._kept[key] += 1
+        self._bytes[message.tenant_id] += size
         return True
 
 

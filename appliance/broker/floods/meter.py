@@ -1,0 +1,99 @@
+"""How much of each tenant and device was refused lately. Pure; times are monotonic seconds.
+
+Counts begin anew with each window. A device that finds no room is counted in the sum of its tenant alone.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from appliance.reading import Inbound
+
+WINDOW_SECONDS = 10.0
+MAX_MESSAGES = 5_000
+"""Refused messages within a window that make a flood: what a few fast connections send while they are noticed is some
+tens of times as much, and the broker queues 200,000 for all."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Bytes of refused payloads within a window that make a flood: a sixteenth of what the broker queues for all."""
+MAX_SENDERS = 20_000
+"""Devices counted within a window, of all tenants."""
+
+
+@dataclass(slots=True)
+class Refused:
+    """What was refused within a window."""
+
+    messages: int = 0
+    size: int = 0
+    """Bytes of payload."""
+
+    def add(self, size: int) -> None:
+        """Count one message."""
+        self.messages += 1
+        self.size += size
+
+    @property
+    def floods(self) -> bool:
+        """Return whether it is too much."""
+        return self.messages > MAX_MESSAGES or self.size > MAX_BYTES
+
+
+@dataclass(slots=True)
+class TenantRefused:
+    """What was refused of a tenant within a window: in all, and by device."""
+
+    total: Refused = field(default_factory=Refused)
+    devices: dict[str, Refused] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """More than a device, or all devices of a tenant together, may have refused within a window."""
+
+    tenant_id: str
+    device_id: str | None
+    """None: no single one, and those that sent are in ``senders``."""
+    refused: Refused
+    senders: Sequence[str] = ()
+
+
+class FloodMeter:
+    """Counts refused messages by tenant and device."""
+
+    def __init__(self) -> None:
+        self._begun = float("-inf")
+        self._tenants: dict[str, TenantRefused] = {}
+        self._senders = 0
+
+    def note(self, refused: Sequence[Inbound], now: float) -> bool:
+        """Count messages that were refused; return whether a tenant of theirs floods."""
+        if now - self._begun >= WINDOW_SECONDS:
+            self._begun, self._tenants, self._senders = now, {}, 0
+        flooding = False
+        for one in refused:
+            flooding |= self._count(one.topic, len(one.payload))
+        return flooding
+
+    def floods(self) -> Iterator[Flood]:
+        """Yield what is too much in this window: of a tenant its devices that flood, else all together."""
+        for tenant_id, tenant in self._tenants.items():
+            if not tenant.total.floods:
+                continue
+            single = [(device, one) for device, one in tenant.devices.items() if one.floods]
+            for device_id, one in single:
+                yield Flood(tenant_id, device_id, one)
+            if not single:
+                yield Flood(tenant_id, None, tenant.total, tuple(tenant.devices))
+
+    def _count(self, topic: str, size: int) -> bool:
+        levels = topic.split("/", 4)
+        if len(levels) < 4:
+            return False  # nobody may publish there
+        tenant, device_id = self._tenants.setdefault(levels[1], TenantRefused()), levels[3]
+        tenant.total.add(size)
+        device = tenant.devices.get(device_id)
+        if device is None and self._senders < MAX_SENDERS and len(device_id) <= 64:
+            self._senders += 1
+            device = tenant.devices[device_id] = Refused()
+        if device is not None:
+            device.add(size)
+        return tenant.total.floods

@@ -1,0 +1,58 @@
+"""How much refused is a flood, and what counting it costs."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from appliance.broker.floods.meter import MAX_BYTES, MAX_MESSAGES, MAX_SENDERS, WINDOW_SECONDS, FloodMeter
+
+
+@dataclass
+class Message:
+    topic: str
+    payload: bytes
+    retain: bool = False
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+def sent(device: str, count: int = 1, payload: bytes = b"x", tenant: str = "acme") -> list[Message]:
+    return [Message(f"tenant/{tenant}/device/{device}/telemetry", payload)] * count
+
+
+@pytest.mark.parametrize(("count", "size"), [(MAX_MESSAGES, 1), (MAX_BYTES // 32_768, 32_768)])
+def test_one_more_than_may_be_refused_is_a_flood_of_its_device(count: int, size: int) -> None:
+    meter = FloodMeter()
+    assert not meter.note(sent("d1", count, b"x" * size), 0.0)
+    assert list(meter.floods()) == []
+    assert meter.note(sent("d1", 1, b"x" * size), 9.0)
+    [flood] = meter.floods()
+    assert (flood.tenant_id, flood.device_id, flood.refused.messages) == ("acme", "d1", count + 1)
+
+
+def test_what_comes_slowly_is_no_flood() -> None:
+    meter = FloodMeter()
+    for second in range(100):
+        assert not meter.note(sent("d1", MAX_MESSAGES // 11), float(second))
+    assert list(meter.floods()) == []
+
+
+def test_many_devices_that_are_refused_a_little_each_flood_as_a_tenant() -> None:
+    meter = FloodMeter()
+    for number in range(MAX_MESSAGES + 1):
+        meter.note(sent(f"d{number}"), 0.0)
+    meter.note(sent("d1", tenant="other"), 0.0)
+    [flood] = meter.floods()
+    assert (flood.tenant_id, flood.device_id, len(flood.senders)) == ("acme", None, MAX_MESSAGES + 1)
+
+
+def test_invented_devices_take_no_memory_without_end_and_leave_the_counts_exact() -> None:
+    meter = FloodMeter()
+    for number in range(2 * MAX_SENDERS):
+        meter.note(sent(f"d{number}"), 0.0)
+    meter.note(sent("x" * 60_000), 0.0)
+    meter.note([Message("tenant", b""), Message("a/b/c", b"")], 0.0)
+    [flood] = meter.floods()
+    assert flood.refused.messages == 2 * MAX_SENDERS + 1
+    assert len(flood.senders) == MAX_SENDERS
+    meter.note(sent("d1"), WINDOW_SECONDS)
+    assert list(meter.floods()) == []

@@ -1,0 +1,205 @@
+"""What the broker keeps of messages with the retain flag: with a real Mosquitto, a real Postgres, and who publishes."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+from mqtt5 import QoS, RetainHandling
+
+from appliance.broker.clients import SUBSCRIPTION
+from appliance.broker.retained.clearing import MAX_STATUS_BYTES, RetainedClearing
+from appliance.broker.retained.sweep import RetainedSweep
+from appliance.broker.retained.topics import RetainedTopics
+from appliance.children.data_dir import open_data_dir
+from appliance.children.mosquitto import Mosquitto
+from appliance.children.mosquitto_files import BrokerLimits
+from appliance.clock import SystemClock
+from appliance.db.pool import open_pool
+from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
+from appliance.ingest.batch import Batch, BatchOutcome, Settlement
+from appliance.metrics import Metrics
+from appliance.mqtt.client import Client
+from tests.support.postgres_server import Database, ground
+from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
+
+READING = b'{"temperature": 21.5}'
+MARK = "appliance/test"
+NOTHING_SETTLED = Settlement(BatchOutcome(Batch((), 0), (), (), ()), 0, 0)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short folder that every user can enter."""
+    path = Path(tempfile.mkdtemp(prefix="edge-kept-", dir=ground()))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@dataclass
+class Setup:
+    """A broker, our session with it, and what clears there. Everything is published by the appliance's own user."""
+
+    mosquitto: Mosquitto
+    session: Client
+    topics: RetainedTopics
+    clearing: RetainedClearing
+    received: list[tuple[str, bytes]]
+
+    def client(self) -> Client:
+        endpoint = self.mosquitto.endpoint
+        return Client(
+            unix_socket=str(endpoint.socket),
+            username=endpoint.username,
+            password=endpoint.password,
+            clean_start=True,
+            reconnect=False,
+        )
+
+    async def publish(self, *topics: str, payload: bytes = READING) -> None:
+        """Publish with the retain flag, and return once our session has all of it."""
+        wanted = len(self.received) + len(topics)
+        async with self.client() as client:
+            await client.publish_many([(topic, payload) for topic in topics], retain=True)
+        while len(self.received) < wanted:
+            await trio.sleep(0.01)
+
+    async def kept(self) -> list[str]:
+        """Return the topics of which the broker holds a copy."""
+        found: list[str] = []
+        async with self.client() as client:
+            await client.subscribe(MARK)
+            await client.subscribe("tenant/#", retain_as_published=False, retain_handling=RetainHandling.SEND_ALWAYS)
+            await client.publish(MARK, b"")
+            async for message in client.messages():
+                await client.puback(message)
+                if message.topic == MARK:
+                    return sorted(found)
+                if message.retain:
+                    found.append(message.topic)
+        raise AssertionError("the connection ended")
+
+    async def cleared(self, *left: str) -> None:
+        """Return once the broker holds copies of these topics and of no others."""
+        with trio.fail_after(60):
+            while await self.kept() != sorted(left):
+                await trio.sleep(0.05)
+
+
+@asynccontextmanager
+async def open_setup(database: Database, folder: Path) -> AsyncIterator[Setup]:
+    """Everything running; the device d1 is registered."""
+    async with AsyncExitStack() as stack:
+        data = stack.enter_context(open_data_dir(folder / "data"))
+        connection = await stack.enter_async_context(ingest(database))
+        await issue_tenant(connection)
+        await sell(connection, 2000)
+        await changes.create(connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
+        pool = await stack.enter_async_context(open_pool(database.conninfo("appliance_ingest"), name="k", max_size=2))
+        clock, metrics = SystemClock(), Metrics()
+        mosquitto = Mosquitto(
+            data, host="127.0.0.1", port=0, subscription=SUBSCRIPTION, limits=BrokerLimits(), clock=clock
+        )
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        await nursery.start(mosquitto.run)
+        endpoint, topics = mosquitto.endpoint, RetainedTopics()
+        session = await stack.enter_async_context(
+            Client(
+                unix_socket=str(endpoint.socket),
+                username=endpoint.username,
+                password=endpoint.password,
+                identifier=data.instance.mqtt_client_id,
+                keep_trying=True,
+            )
+        )
+        await session.subscribe(
+            SUBSCRIPTION,
+            max_qos=QoS.AT_LEAST_ONCE,
+            no_local=True,
+            retain_as_published=True,
+            retain_handling=RetainHandling.SEND_NEVER,
+        )
+        clearing = RetainedClearing(topics, session, pool, clock, metrics)
+        setup = Setup(mosquitto, session, topics, clearing, [])
+        nursery.start_soon(_receive, setup)
+        yield setup
+        nursery.cancel_scope.cancel()
+
+
+async def _receive(setup: Setup) -> None:
+    """Note what the session receives, as the broker's source does after a commit."""
+    async for message in setup.session.messages():
+        setup.received.append((message.topic, message.payload))
+        setup.clearing.settled([message.packet], NOTHING_SETTLED)
+        await setup.session.puback(message)
+
+
+def topic(device: str, kind: str = "telemetry") -> str:
+    return f"tenant/{TENANT}/device/{device}/{kind}"
+
+
+async def test_no_copy_of_a_reading_stays_and_none_of_ours_comes_back(database: Database, folder: Path) -> None:
+    async with open_setup(database, folder) as there, trio.open_nursery() as nursery:
+        await nursery.start(there.clearing.run)
+        own = [topic("d1"), topic("d1", "heartbeat"), topic("ghost"), topic("ghost", "status"), topic("a b")]
+        await there.publish(*own, topic("d1", "status"))
+        await there.cleared(topic("d1", "status"))
+        assert [payload for _, payload in there.received] == [READING] * 6, "an empty message of ours came back"
+        await there.publish(topic("d1", "status"), payload=b"x" * (MAX_STATUS_BYTES + 1))
+        assert there.topics.outstanding == 0, "the topic was looked at a moment ago: it rests for a minute"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_sweep_clears_what_was_left_before(database: Database, folder: Path) -> None:
+    async with open_setup(database, folder) as there:
+        many = [topic(f"n{number}") for number in range(500)]
+        odd = [topic("d1", "q0"), "tenant/acme/device/d1/device/x/telemetry", f"tenant/gone/{'x' * 2000}"]
+        stays = [topic("d1", "status"), topic("d1", "down") + "/config"]
+        async with there.client() as client:
+            await client.publish_many([(name, READING) for name in (*many, *odd, *stays)], retain=True)
+            await client.publish(topic("d1", "heartbeat"), b"x" * 20_000, retain=True)
+        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing)
+        found, cleared = await sweep.sweep()
+        assert (found, cleared) == (len(many) + len(odd) + 2, len(many) + len(odd) + 1)
+        await there.cleared(*stays)
+        assert await sweep.sweep() == (1, 0)
+
+
+async def test_a_sweep_takes_no_live_message_for_a_copy(database: Database, folder: Path) -> None:
+    async with open_setup(database, folder) as there, trio.open_nursery() as nursery:
+
+        async def publish_for_ever(*, task_status: trio.TaskStatus[None]) -> None:
+            async with there.client() as client:
+                await client.publish(topic("live"), READING)
+                task_status.started()
+                while True:
+                    await client.publish_many([(topic("live"), READING)] * 50)
+
+        await nursery.start(publish_for_ever)
+        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing)
+        for _ in range(5):
+            assert await sweep.sweep() == (0, 0)
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_found_no_room_is_swept(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.broker.retained.sweep.LEAST_SECONDS", 0.1)
+    async with open_setup(database, folder) as there, trio.open_nursery() as nursery:
+        small = RetainedTopics(max_tenant_bytes=2000)
+        there.clearing._topics = small  # so small that a handful of topics is a flood
+        sweep = RetainedSweep(there.client, there.session, small, there.clearing)
+        await nursery.start(sweep.run)
+        with trio.fail_after(60):
+            while not sweep.sweeps:
+                await trio.sleep(0.01)
+        await there.publish(*[topic(f"n{number}") for number in range(50)])
+        assert small.without_room
+        await nursery.start(there.clearing.run)
+        await there.cleared()
+        nursery.cancel_scope.cancel()
