@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -141,6 +142,10 @@ class ApplianceProcess:
             with contextlib.suppress(OSError):
                 found += sum(map(int, _stat(pid)[11:15] if pid in heads else _stat(pid)[11:13]))
         return found / TICKS
+
+    def cpu_of(self, pids: Iterable[int]) -> float:
+        """Return the same of processes that go on."""
+        return sum(sum(map(int, _stat(pid)[11:13])) for pid in pids) / TICKS
 
     def batches(self) -> int:
         """Return the number of committed batches."""

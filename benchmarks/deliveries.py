@@ -19,6 +19,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+from psycopg.conninfo import make_conninfo
 
 from appliance.db.roles import INGEST
 from benchmarks import load, telling
@@ -66,9 +67,11 @@ class Turn(msgspec.Struct, frozen=True):
 class Bench:
     """A started appliance with its integrations."""
 
-    def __init__(self, appliance: ApplianceProcess, messages: int) -> None:
+    def __init__(self, appliance: ApplianceProcess, messages: int, kinds: Sequence[Kind] = KINDS) -> None:
+        """``messages``: of a stream; ``kinds``: of the receivers, an integration each."""
         self._appliance = appliance
         self._messages = messages
+        self._kinds = kinds
         self._device = appliance.claim_user()
         self._ledger = Ledger(appliance.conninfo(INGEST))
         self._port = free_port()
@@ -81,13 +84,13 @@ class Bench:
         """Make devices, integrations and routes, and let every device be heard once."""
         enroll(self._appliance.conninfo(INGEST), self._device.username, DEVICES)
         with self._program() as http:
-            for number in range(len(KINDS)):
+            for number in range(len(self._kinds)):
                 config = {"url": f"http://127.0.0.1:{self._port}/{number}"}
                 made = _made(http, "integrations", {"name": f"Sink {number}", "type": "webhook", "config": config})
                 route = {"name": f"To sink {number}", "integration_id": made["integration_id"], "burst": 0}
                 prefixes = [telling.prefix(number)]
                 _made(http, "integration-routes", route | {"severities": ["high"], "device_prefixes": prefixes})
-        self._stream(2 * DEVICES)
+        self.stream(2 * DEVICES)
 
     def turn(self, number: int) -> Turn:
         """Run one round of each, in an order that alternates."""
@@ -99,8 +102,7 @@ class Bench:
 
     def _beside(self) -> tuple[Round, telling.Report]:
         """Run a round while alerts are told."""
-        plan = telling.Plan(self._appliance.conninfo(INGEST), TENANT, self._port, KINDS, RATE, OPEN_SECONDS)
-        with Worker("benchmarks.telling", plan, telling.Report) as teller:
+        with Worker("benchmarks.telling", self.plan(), telling.Report) as teller:
             teller.go()
             time.sleep(LEAD_SECONDS)
             measured = self._rounds()
@@ -110,12 +112,17 @@ class Bench:
         """Run STREAMS streams one after the other, so that none is larger than what the broker queues."""
         seconds = own = postgres = 0.0
         for _ in range(STREAMS):
-            found = self._stream(self._messages)
+            found = self.stream(self._messages)
             seconds, own, postgres = (one + more for one, more in zip((seconds, own, postgres), found, strict=True))
         count = STREAMS * self._messages
         return Round(count / seconds, own / count * MICRO, postgres / count * MICRO)
 
-    def _stream(self, count: int) -> tuple[float, float, float]:
+    def plan(self) -> telling.Plan:
+        """Return what is told: RATE events a second."""
+        conninfo = make_conninfo(self._appliance.conninfo(INGEST), application_name=telling.APPLICATION)
+        return telling.Plan(conninfo, TENANT, self._port, list(self._kinds), RATE, OPEN_SECONDS)
+
+    def stream(self, count: int) -> tuple[float, float, float]:
         """Return the seconds until a stream is committed, and those of CPU of the appliance and of Postgres."""
         received, stored = self._ledger.counts()
         running = self._appliance.running

@@ -18,6 +18,8 @@ from enum import StrEnum
 import msgspec
 import psycopg
 
+APPLICATION = "telling"
+"""The name by which Postgres knows who writes the events."""
 ARRIVAL_SECONDS = 30.0
 """For what is still on its way at the end."""
 TOGETHER = 5
