@@ -244,23 +244,37 @@ FROM (
 WHERE w.job_id = x.job_id AND (w.status = 'PENDING' AND w.reason = 'waiting') IS TRUE
 
 -- name: settle_job
--- Nothing for a job that another process has taken meanwhile.
-UPDATE delivery_jobs SET status = %(status)s, reason = %(reason)s, next_run_at = coalesce(%(next)s, next_run_at),
-  tries = %(tries)s, attempts = attempts + 1, receipt = %(receipt)s,
-  unreachable_since = CASE WHEN %(unreached)s THEN coalesce(unreachable_since, %(now)s) END,
-  severity_rank = CASE WHEN %(unreached)s THEN %(rank)s::integer END,
-  told_at = CASE WHEN %(told)s THEN told_at END, fingerprint = CASE WHEN %(told)s THEN fingerprint END,
-  leased_by = NULL, lease_until = NULL, finished_at = %(finished)s
-WHERE (tenant_id = %(tenant)s AND status = 'PROCESSING') IS TRUE AND job_id = %(job)s AND leased_by = %(instance)s
-
--- name: insert_attempt
-INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, http_status, address, answer, error, request)
-SELECT %(tenant)s, job_id, %(at)s, %(latency)s, %(outcome)s, %(http_status)s, %(address)s, %(answer)s, %(error)s, %(request)s
-FROM delivery_jobs WHERE tenant_id = %(tenant)s AND job_id = %(job)s
+-- How tries of one tenant went, and what becomes of their jobs: how many those were. A job that another process has taken
+-- meanwhile stays as it is.
+WITH tried AS MATERIALIZED (
+  SELECT * FROM json_to_recordset(%(rows)s::text::json) AS t (job_id bigint, status text, reason text, next timestamptz,
+    tries integer, receipt text, unreached boolean, rank integer, told boolean, finished timestamptz, at timestamptz,
+    latency_ms integer, outcome text, http_status integer, address text, answer text, error text, request text)
+  ORDER BY 1
+), kept AS (
+  INSERT INTO delivery_attempts (tenant_id, job_id, at, latency_ms, outcome, http_status, address, answer, error, request)
+  SELECT j.tenant_id, t.job_id, t.at, t.latency_ms, t.outcome, t.http_status, t.address, t.answer, t.error, t.request
+  FROM tried AS t
+  CROSS JOIN LATERAL (
+    SELECT x.tenant_id FROM delivery_jobs AS x WHERE x.job_id = t.job_id AND (x.tenant_id = %(tenant)s) IS TRUE OFFSET 0
+  ) AS j
+), settled AS (
+  UPDATE delivery_jobs AS j SET status = t.status, reason = t.reason, next_run_at = coalesce(t.next, j.next_run_at),
+    tries = t.tries, attempts = j.attempts + 1, receipt = t.receipt,
+    unreachable_since = CASE WHEN t.unreached THEN coalesce(j.unreachable_since, %(now)s) END,
+    severity_rank = CASE WHEN t.unreached THEN t.rank END,
+    told_at = CASE WHEN t.told THEN j.told_at END, fingerprint = CASE WHEN t.told THEN j.fingerprint END,
+    leased_by = NULL, lease_until = NULL, finished_at = t.finished
+  FROM tried AS t
+  WHERE (j.tenant_id = %(tenant)s AND j.status = 'PROCESSING') IS TRUE AND j.job_id = t.job_id AND j.leased_by = %(instance)s
+  RETURNING 1
+)
+SELECT count(*) FROM settled
 
 -- name: note_success
 INSERT INTO integration_health AS h (tenant_id, integration_id, last_success_at)
-SELECT tenant_id, integration_id, %(now)s FROM integrations WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s
+SELECT tenant_id, integration_id, %(now)s FROM integrations
+WHERE tenant_id = %(tenant)s AND integration_id = ANY (%(integrations)s::uuid[]) ORDER BY integration_id
 ON CONFLICT (tenant_id, integration_id) DO UPDATE SET failures = 0, failing_since = NULL, breaker_opened_at = NULL,
   next_probe_at = NULL, unreachable_since = NULL, last_success_at = %(now)s
 

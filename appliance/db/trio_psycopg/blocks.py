@@ -27,6 +27,9 @@ class Pipeline(AsyncPipeline):
 
     _conn: DrivenConnection[Any]
 
+    commits = False
+    """Whether its end commits: then that is given the grace to finish, as a COMMIT is."""
+
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
@@ -49,7 +52,10 @@ class Pipeline(AsyncPipeline):
     async def _leave(self, error: BaseException | None) -> None:
         wire = self._conn.wire
         if error is None or isinstance(error, Exception):
-            await wire.see_through(self._exit_gen())
+            if error is None and self.commits and self.level == 1:
+                await wire.commit(self._exit_gen())
+            else:
+                await wire.see_through(self._exit_gen())
             if wire.interrupted_pipeline:
                 raise errors.PipelineAborted(
                     "a statement of the pipeline was cancelled: what went with it is not stored"

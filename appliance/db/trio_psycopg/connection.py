@@ -162,12 +162,18 @@ class Connection(DrivenConnection[Row]):
                 yield transaction
 
     @asynccontextmanager
-    async def pipeline(self) -> AsyncIterator[AsyncPipeline]:
-        """A block whose statements are sent without waiting for the answers to those before."""
+    async def pipeline(self, *, commits: bool = False) -> AsyncIterator[AsyncPipeline]:
+        """A block whose statements are sent without waiting for the answers to those before.
+
+        ``commits``: its end commits, whether its last statement is COMMIT or, outside of a transaction, all of them are
+        one by themselves. A cancelled task gives that end the grace to finish. Raises CommitOutcomeUnknown if no answer
+        came.
+        """
         async with self.lock:
             self._check_connection_ok()
             if self._pipeline is None:
                 self._pipeline = Pipeline(self)
+                self._pipeline.commits = commits
             pipeline = self._pipeline
         try:
             async with pipeline:

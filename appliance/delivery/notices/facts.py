@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
+from psycopg import AsyncCursor
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
@@ -13,11 +14,15 @@ from appliance.severity import Severity
 STATEMENTS = statements.load("deliveries")
 
 
-async def read_facts(connection: Connection[Any], tenant_id: str, alert_ids: Collection[int]) -> dict[int, AlertFacts]:
-    """Return the facts of the alerts that are there, by id, as they are now."""
+async def ask_facts(connection: Connection[Any], tenant_id: str, alert_ids: Collection[int]) -> AsyncCursor[Any]:
+    """Ask for the facts of alerts as they are now; in a pipeline the answer comes with others."""
     parameters = {"tenant": tenant_id, "ids": list(alert_ids)}
-    cursor = await connection.execute(STATEMENTS["select_facts"], parameters)
-    found = [_facts(row) for row in await cursor.fetchall()]
+    return await connection.execute(STATEMENTS["select_facts"], parameters)
+
+
+async def facts_of(asked: AsyncCursor[Any]) -> dict[int, AlertFacts]:
+    """Return by id, from an answer, the facts of the alerts that are there."""
+    found = [_facts(row) for row in await asked.fetchall()]
     return {facts.alert_id: facts for facts in found}
 
 

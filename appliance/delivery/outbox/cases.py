@@ -88,17 +88,6 @@ class CaseReader:
 
     async def read(self, wanted: Wanted) -> list[DueJob]:
         """Return the jobs, locked until the transaction ends; without those that somebody else has locked."""
-        parameters = {
-            "tenant": wanted.tenant_id,
-            "integration": wanted.integration_id,
-            "busy": list(wanted.busy),
-            "limit": wanted.limit,
-            "severities": SEVERITIES,
-            "route": wanted.route_id,
-            "event": None if wanted.event is None else wanted.event.value,
-            "alert": wanted.ended,
-            "now": moment(self._at.now),
-        }
         if wanted.ended is not None:
             picks = ["pick_end"]
         elif wanted.summary is not None:
@@ -107,13 +96,21 @@ class CaseReader:
             picks = ["pick_worst", "pick_due"] if wanted.worst_first else ["pick_due"]
         picked: list[int] = []
         for pick in picks:
-            picked += [
-                row[0] for row in await (await self._connection.execute(STATEMENTS[pick], parameters)).fetchall()
-            ]
+            cursor = await self._connection.execute(STATEMENTS[pick], pick_parameters(wanted, self._at))
+            picked += [row[0] for row in await cursor.fetchall()]
+        return await self.read_picked(wanted, picked)
+
+    async def read_picked(self, wanted: Wanted, picked: Sequence[int]) -> list[DueJob]:
+        """Return jobs that were picked and locked before."""
         if not picked:
             return []
-        parameters |= {"ids": picked, "summary": wanted.summary is not None}
-        parameters["minute"] = moment(self._at.now // MINUTE * MINUTE)
+        parameters = {
+            "tenant": wanted.tenant_id,
+            "ids": list(picked),
+            "summary": wanted.summary is not None,
+            "now": moment(self._at.now),
+            "minute": moment(self._at.now // MINUTE * MINUTE),
+        }
         async with self._connection.pipeline():
             cases = await self._connection.execute(STATEMENTS["select_cases"], parameters)
             terms = await self._connection.execute(STATEMENTS["terms_of_routes"], parameters)
@@ -172,6 +169,21 @@ class CaseReader:
             blocked,
             case,
         )
+
+
+def pick_parameters(wanted: Wanted, at: Moment) -> dict[str, Any]:
+    """Return the parameters of the statements that pick jobs."""
+    return {
+        "tenant": wanted.tenant_id,
+        "integration": wanted.integration_id,
+        "busy": list(wanted.busy),
+        "limit": wanted.limit,
+        "severities": SEVERITIES,
+        "route": wanted.route_id,
+        "event": None if wanted.event is None else wanted.event.value,
+        "alert": wanted.ended,
+        "now": moment(at.now),
+    }
 
 
 async def bound_lock_waits(connection: Connection[Any]) -> None:

@@ -7,12 +7,14 @@ has locked is left to the next claim.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from appliance.clock import Clock
 from appliance.db.locks import lock_key, lock_until_commit
@@ -20,8 +22,6 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
-from appliance.delivery.notices.facts import read_facts
-from appliance.delivery.notices.notice import AlertFacts
 from appliance.delivery.outbox.cases import (
     SEVERITIES,
     STATEMENTS,
@@ -32,18 +32,18 @@ from appliance.delivery.outbox.cases import (
     begin_by_key,
     ids_of,
     moment,
+    pick_parameters,
     worst_first,
 )
 from appliance.delivery.outbox.decisions import HELD, Hold, Merge, Moment, Send, Skip, Summary, decide
-from appliance.delivery.outbox.job import JobEvent, Reason, Receipt
+from appliance.delivery.outbox.job import JobEvent, Reason
+from appliance.delivery.outbox.leases import Lease, NoticeReader
 from appliance.delivery.outbox.retries import PROBE_SECONDS
 
 EXTRA_CASES = 24
 """Jobs that a claim decides on beyond those it can send."""
 SUMMARY_JOBS = 1000
 """Jobs that one summary tells at most; the next one tells what is left."""
-LISTED_ALERTS = 100
-"""Alerts that a notice names beside its own; further ones are counted."""
 DEFERRED = 200
 """Blocked jobs that one claim puts off."""
 BLOCKED_SECONDS = 300.0
@@ -53,25 +53,6 @@ IntegrationKey = tuple[str, UUID]
 """Tenant and integration."""
 MayMerge = Callable[[str], bool]
 """Says whether a type of integration can tell several alerts in one notice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A job that this process is to send, and what its notice says."""
-
-    job_id: int
-    message_id: UUID
-    opening_id: UUID | None
-    event: JobEvent
-    occurrence: int
-    tries: int
-    attempts: int
-    receipt: Receipt
-    alert: AlertFacts
-    merged: Sequence[AlertFacts]
-    merged_count: int
-    acknowledge_token: str | None = field(repr=False)
-    """The secret part of a link that acknowledges the alert; None where there is nothing to acknowledge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +138,7 @@ class Claims:
         self._clock = clock
         self._windows = windows
         self._may_merge = may_merge
-        self._links = links
+        self._notices = NoticeReader(links)
         self._lease_seconds = lease_seconds
 
     async def claim(self, key: IntegrationKey, busy: Collection[int], room: int) -> Claimed:
@@ -167,17 +148,23 @@ class Claims:
         """
         await self._windows.refresh()
         at = Moment(self._clock.now(), self._clock.settled())
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self._pool.connection() as connection, _rolled_back_on_error(connection):
+            # usually all of it is due and in order: it is picked at once, for as much room as there may be
+            usual = Wanted(*key, busy, room + EXTRA_CASES)
             async with connection.pipeline():  # each statement sees what was committed before it begins
+                await connection.execute("BEGIN")
                 await begin_by_key(connection)
                 await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
                 found = await connection.execute(STATEMENTS["claimed_integration"], _parameters(key, at))
+                picked = await connection.execute(STATEMENTS["pick_due"], pick_parameters(usual, at))
             receiver = self._receiver(key, await found.fetchone(), at)
             if receiver is None:
+                await connection.rollback()
                 return Claimed(None, [], more=False)
             if receiver.breaker_open and receiver.integration.enabled:
                 await connection.execute(STATEMENTS["mark_waited"], _parameters(key, at) | {"severities": SEVERITIES})
                 if not receiver.probe_due:
+                    await connection.commit()
                     return Claimed(receiver.integration, [], more=False)
             reader = CaseReader(
                 connection,
@@ -186,7 +173,16 @@ class Claims:
                 on=receiver.integration.enabled,
                 may_merge=self._may_merge(receiver.integration.type),
             )
-            return await self._decide(connection, key, receiver, reader, busy, _Plan(receiver.room(room)), at)
+            plan = _Plan(receiver.room(room))
+            worst_first = receiver.recovering or receiver.breaker_open
+            wanted = replace(usual, limit=plan.room + EXTRA_CASES, worst_first=worst_first)
+            if worst_first:
+                due = await reader.read(wanted)
+            else:
+                due = await reader.read_picked(
+                    wanted, [job_id for (job_id,) in await picked.fetchall()][: wanted.limit]
+                )
+            return await self._decide(connection, key, receiver, reader, wanted, due, plan, at)
 
     def _receiver(self, key: IntegrationKey, row: Sequence[Any] | None, at: Moment) -> _Receiver | None:
         if row is None:
@@ -216,12 +212,12 @@ class Claims:
         key: IntegrationKey,
         receiver: _Receiver,
         reader: CaseReader,
-        busy: Collection[int],
+        wanted: Wanted,
+        found: Sequence[DueJob],
         plan: _Plan,
         at: Moment,
     ) -> Claimed:
-        wanted = Wanted(*key, busy, plan.room + EXTRA_CASES, worst_first=receiver.recovering or receiver.breaker_open)
-        for due in await reader.read(wanted):
+        for due in found:
             job = plan.case_of(due)
             if (job.route_id, job.alert_id) in plan.merged:
                 continue
@@ -236,9 +232,12 @@ class Claims:
                     plan.skips.append((job.job_id, reason))
                 case Merge(summary):
                     await self._merge(connection, reader, wanted, job, summary, plan, at)
-        async with connection.pipeline():
+        async with connection.pipeline(commits=True):
             await self._write(connection, key, plan, at, probing=receiver.breaker_open)
-            leases = await self._leases(connection, key, plan.leases, at, summaries=bool(plan.merged))
+            asked = await self._notices.ask(connection, *key, plan.leases, summaries=bool(plan.merged))
+            await connection.execute("COMMIT")
+        # from here on nothing waits: a lease that is written leads to a send, also while the process stops
+        leases = await self._notices.leases(*key, plan.leases, asked, at)
         more = bool(plan.skips or plan.holds or plan.merged)
         return Claimed(receiver.integration, leases, more, plan.left)
 
@@ -310,53 +309,16 @@ class Claims:
             }
             await connection.execute(STATEMENTS["defer_blocked"], common | blocked)
 
-    async def _leases(
-        self, connection: Connection[Any], key: IntegrationKey, jobs: Sequence[DueJob], at: Moment, *, summaries: bool
-    ) -> list[Lease]:
-        """Return what is to be sent, with what each notice says; ``summaries``: some may tell others, too."""
-        if not jobs:
-            return []
-        merged: Mapping[int, tuple[list[int], int]] = {}
-        if summaries or any(job.case.carrier for job in jobs):
-            parameters = {"tenant": key[0], "ids": ids_of(jobs), "most": LISTED_ALERTS}
-            cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
-            merged = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
-        asked = {
-            job.job_id: await self._links.ask(connection, key[0], job.alert_id, key[1])
-            for job in jobs
-            if _has_link(job)
-        }
-        wanted = {job.alert_id for job in jobs} | {alert for alerts, _ in merged.values() for alert in alerts}
-        facts = await read_facts(connection, key[0], wanted)
-        leases = []
-        for job in jobs:
-            alerts, count = merged.get(job.job_id, ([], 0))
-            told = [facts[alert] for alert in alerts if alert in facts]
-            link, token = asked.get(job.job_id), None
-            if link is not None:
-                token = await self._links.answered(link, key[0], job.alert_id, key[1], moment(at.now))
-            leases.append(
-                Lease(
-                    job.job_id,
-                    job.message_id,
-                    job.opening_id,
-                    job.event,
-                    job.occurrence,
-                    job.tries,
-                    job.attempts,
-                    job.case.receipt,
-                    facts[job.alert_id],
-                    told,
-                    count,
-                    token,
-                )
-            )
-        return leases
 
-
-def _has_link(job: DueJob) -> bool:
-    """Return whether a notice has a link that acknowledges its alert."""
-    return job.event in (JobEvent.OPEN, JobEvent.REMINDER) and job.case.status == "OPEN"
+@asynccontextmanager
+async def _rolled_back_on_error(connection: Connection[Any]) -> AsyncIterator[None]:
+    """Roll back at an error what the block has begun; it commits by itself, together with its last statements."""
+    try:
+        yield
+    except Exception:
+        with suppress(psycopg.Error):  # the pool closes a connection that is still in a transaction
+            await connection.rollback()
+        raise
 
 
 def _parameters(key: IntegrationKey, at: Moment) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from appliance.clock import Clock
 from appliance.delivery.integrations.integration import Integration, secret_purpose
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.cases import moment
-from appliance.delivery.outbox.claims import Claimed, Claims, IntegrationKey, Lease
-from appliance.delivery.outbox.settling import Settling
+from appliance.delivery.outbox.claims import Claimed, Claims, IntegrationKey
+from appliance.delivery.outbox.leases import Lease
+from appliance.delivery.outbox.settlements import Settlements
+from appliance.delivery.outbox.settling import Settling, Tried
 from appliance.delivery.outbox.slots import Slots
 from appliance.delivery.outgoing.network import Network
 from appliance.delivery.senders.sender import Outcome, Sender, Target, Verdict
@@ -70,6 +72,10 @@ class Equipment:
     database: trio.CapacityLimiter = field(default_factory=partial(trio.CapacityLimiter, DATABASE_TASKS))
     busy: set[int] = field(default_factory=set)
     """Jobs that this process works on: it never claims them, whatever their leases say."""
+    settlements: Settlements = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settlements", Settlements(self.settling, self.database))
 
 
 class Drain:
@@ -263,11 +269,10 @@ class Courier:
 
     async def _settle(self, integration: Integration, lease: Lease, outcome: Outcome, tried_at: float) -> None:
         """Write down how a try went; while Postgres is away, as soon as it is back."""
-        backoff = Backoff(first=0.1, maximum=5.0)
+        backoff, tried = Backoff(first=0.1, maximum=5.0), Tried(integration, lease, outcome, tried_at)
         while True:
             try:
-                async with self._equipment.database:
-                    await self._equipment.settling.settle(integration, lease, outcome, tried_at)
+                await self._equipment.settlements.settle(tried)
             except AWAY as error:
                 log.warning("the outcome of a delivery waits", job=lease.job_id, error=str(error).strip())
             else:

@@ -1,13 +1,16 @@
-"""What becomes of a leased job after its try: the job, its attempt, and what is known of the integration, in one
+"""What becomes of leased jobs after their tries: the jobs, the tries, and what is known of integrations, in one
 transaction. And what becomes of leases whose process has ended.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import structlog
+import trio
+from psycopg import AsyncCursor
 
 from appliance.clock import Clock
 from appliance.db.audit import Actor, ActorKind, Entry, record
@@ -15,9 +18,9 @@ from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.outbox.cases import SEVERITIES, STATEMENTS, begin_by_key, moment
-from appliance.delivery.outbox.claims import Lease
 from appliance.delivery.outbox.decisions import ARRIVED
 from appliance.delivery.outbox.job import JobEvent, JobStatus, Reason, Receipt
+from appliance.delivery.outbox.leases import Lease
 from appliance.delivery.outbox.retries import FAILURES_TO_OPEN, PROBE_SECONDS, STEPS, after_answer, after_unreached
 from appliance.delivery.senders.sender import ANSWER_BYTES, REQUEST_CHARACTERS, Outcome, Verdict
 
@@ -72,6 +75,25 @@ def _receipt(before: Receipt, outcome: Outcome) -> Receipt:
     return Receipt.REFUSED
 
 
+@dataclass(slots=True, eq=False)
+class Tried:
+    """A try that has ended, and is to be written down."""
+
+    integration: Integration
+    lease: Lease
+    outcome: Outcome
+    tried_at: float
+    settled: bool = False
+    """Whether it is written down."""
+    ended: trio.Event = field(default_factory=trio.Event)
+    """Set once whoever was to write it down with others has ended, well or not."""
+
+    @property
+    def alone(self) -> bool:
+        """Return whether it needs a transaction of its own, since more depends on it than its job."""
+        return bool(self.lease.merged_count) or self.outcome.verdict is Verdict.GONE
+
+
 class Settling:
     """Writes down how tries went, for one process."""
 
@@ -81,84 +103,90 @@ class Settling:
         self._clock = clock
         self._random = random
 
-    async def settle(self, integration: Integration, lease: Lease, outcome: Outcome, tried_at: float) -> Settlement:
-        """Write down how a try went. Raises psycopg.Error and OSError: nothing was written."""
-        settled, now = settlement_of(lease, outcome, self._random()), moment(self._clock.now())
-        async with self._pool.connection() as connection, connection.transaction():
-            parameters = self._job_parameters(integration, lease, settled, now)
-            async with connection.pipeline():
-                await begin_by_key(connection)
-                await connection.execute(
-                    STATEMENTS["insert_attempt"], _attempt_parameters(integration, lease, outcome, moment(tried_at))
-                )
-                job = await connection.execute(STATEMENTS["settle_job"], parameters)
-                if not lease.merged_count:
-                    # of a job that another process has taken meanwhile, nothing follows that would not anyway
-                    await self._finish(connection, lease, settled, parameters)
-                    await self._note_health(connection, integration, outcome, now)
-            if lease.merged_count:
-                if job.rowcount:
-                    await self._finish(connection, lease, settled, parameters)
-                await self._note_health(connection, integration, outcome, now)
-        return settled
+    async def settle(self, tries: Sequence[Tried]) -> None:
+        """Write down how tries of one tenant went. Raises psycopg.Error and OSError: nothing was written.
 
-    def _job_parameters(
-        self, integration: Integration, lease: Lease, settled: Settlement, now: datetime
-    ) -> dict[str, Any]:
-        pending = settled.status is JobStatus.PENDING
-        unreached = settled.reason is Reason.UNREACHABLE
-        return {
-            "tenant": integration.tenant_id,
-            "integration": integration.integration_id,
-            "job": lease.job_id,
+        Several at once, none of which is ``alone``, are one round trip: the statements of a pipeline are a transaction.
+        """
+        now = moment(self._clock.now())
+        settled = [(one, settlement_of(one.lease, one.outcome, self._random())) for one in tries]
+        alone = any(one.alone for one in tries)
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction() if alone else connection.pipeline(commits=True),
+        ):
+            await begin_by_key(connection)
+            moved = await self._write(connection, settled, now)
+            # of a job that another process has taken meanwhile, nothing follows that would not anyway
+            if not alone or await moved.fetchone() != (0,):
+                await self._finish(connection, settled, now)
+            await self._note_health(connection, tries, now)
+        for one in tries:
+            one.settled = True
+
+    async def _write(
+        self, connection: Connection[Any], settled: Sequence[tuple[Tried, Settlement]], now: datetime
+    ) -> AsyncCursor[Any]:
+        """Write the tries and what becomes of their jobs; the answer is the number of those."""
+        rows = [
+            _attempt_columns(one) | _job_columns(one.lease, settlement, now)
+            for one, settlement in sorted(settled, key=lambda pair: pair[0].lease.job_id)
+        ]
+        parameters = {
+            "tenant": settled[0][0].integration.tenant_id,
+            "rows": msgspec.json.encode(rows).decode(),
             "instance": self._instance,
             "now": now,
-            "settled": moment(self._clock.settled()),
-            "status": settled.status.value,
-            "reason": None if settled.reason is None else settled.reason.value,
-            "next": None if settled.wait is None else now + timedelta(seconds=settled.wait),
-            "tries": settled.tries,
-            "receipt": settled.receipt.value,
-            "unreached": unreached,
-            "rank": SEVERITIES.index(lease.alert.severity) + 1,
-            # what is tried again counts as told; what reached nobody, or was refused for good, does not
-            "told": settled.receipt in ARRIVED or (pending and not unreached),
-            "finished": None if pending else now,
         }
+        return await connection.execute(STATEMENTS["settle_job"], parameters)
 
     async def _finish(
-        self, connection: Connection[Any], lease: Lease, settled: Settlement, parameters: dict[str, Any]
+        self, connection: Connection[Any], settled: Sequence[tuple[Tried, Settlement]], now: datetime
     ) -> None:
-        """Write what follows from the end of a job, if it has ended."""
-        if settled.status is JobStatus.PENDING:
-            return
-        if lease.merged_count:
-            await connection.execute(STATEMENTS["settle_members"], parameters)
-        parameters = parameters | {"ids": [lease.job_id]}
-        if lease.event in (JobEvent.OPEN, JobEvent.REMINDER):
-            await connection.execute(STATEMENTS["insert_reminders"], parameters)
-        await connection.execute(STATEMENTS["release_waiting"], parameters)
-
-    async def _note_health(
-        self, connection: Connection[Any], integration: Integration, outcome: Outcome, now: datetime
-    ) -> None:
+        """Write what follows from the end of those jobs that have ended."""
+        ended = [(one.lease, settlement) for one, settlement in settled if settlement.status is not JobStatus.PENDING]
         parameters: dict[str, Any] = {
-            "tenant": integration.tenant_id,
-            "integration": integration.integration_id,
+            "tenant": settled[0][0].integration.tenant_id,
             "now": now,
+            "settled": moment(self._clock.settled()),
         }
-        if outcome.verdict is Verdict.DELIVERED:
-            await connection.execute(STATEMENTS["note_success"], parameters)
+        for lease, settlement in ended:
+            if lease.merged_count:
+                told = {"job": lease.job_id, "receipt": settlement.receipt.value, "told": _is_told(settlement)}
+                await connection.execute(STATEMENTS["settle_members"], parameters | told)
+        reminding = [lease.job_id for lease, _ in ended if lease.event in (JobEvent.OPEN, JobEvent.REMINDER)]
+        if reminding:
+            await connection.execute(STATEMENTS["insert_reminders"], parameters | {"ids": reminding})
+        if ended:
+            finished = {"ids": [lease.job_id for lease, _ in ended]}
+            await connection.execute(STATEMENTS["release_waiting"], parameters | finished)
+
+    async def _note_health(self, connection: Connection[Any], tries: Sequence[Tried], now: datetime) -> None:
+        """Write what tries say of their integrations, which are locked in one order by all processes."""
+        parameters: dict[str, Any] = {"tenant": tries[0].integration.tenant_id, "now": now}
+        if all(one.outcome.verdict is Verdict.DELIVERED for one in tries):
+            delivered = {"integrations": [one.integration.integration_id for one in tries]}
+            await connection.execute(STATEMENTS["note_success"], parameters | delivered)
             return
+        for one in sorted(tries, key=lambda one: one.integration.integration_id):
+            if one.outcome.verdict is Verdict.DELIVERED:
+                delivered = {"integrations": [one.integration.integration_id]}
+                await connection.execute(STATEMENTS["note_success"], parameters | delivered)
+            else:
+                await self._note_failure(connection, one, parameters)
+
+    async def _note_failure(self, connection: Connection[Any], tried: Tried, parameters: dict[str, Any]) -> None:
+        outcome = tried.outcome
+        parameters = parameters | {"integration": tried.integration.integration_id}
         failure = {
             "unreached": outcome.verdict is Verdict.UNREACHED,
             "error": _text(outcome.error, MAX_ERROR) or _status_words(outcome),
             "opens": FAILURES_TO_OPEN,
-            "probe": now + timedelta(seconds=PROBE_SECONDS),
+            "probe": parameters["now"] + timedelta(seconds=PROBE_SECONDS),
         }
         await connection.execute(STATEMENTS["note_failure"], parameters | failure)
         if outcome.verdict is Verdict.GONE:
-            await self._disable(connection, integration, parameters)
+            await self._disable(connection, tried.integration, parameters)
 
     async def _disable(self, connection: Connection[Any], integration: Integration, parameters: dict[str, Any]) -> None:
         """Disable an integration whose receiver said that it is gone for good."""
@@ -203,12 +231,11 @@ class Settling:
             await connection.execute(STATEMENTS["give_back"], parameters)
 
 
-def _attempt_parameters(integration: Integration, lease: Lease, outcome: Outcome, tried_at: datetime) -> dict[str, Any]:
+def _attempt_columns(tried: Tried) -> dict[str, Any]:
+    outcome = tried.outcome
     return {
-        "tenant": integration.tenant_id,
-        "job": lease.job_id,
-        "at": tried_at,
-        "latency": min(round(outcome.latency * 1000), 2**31 - 1),
+        "at": moment(tried.tried_at),
+        "latency_ms": min(round(outcome.latency * 1000), 2**31 - 1),
         "outcome": outcome.verdict.value,
         "http_status": outcome.status,
         "address": outcome.address,
@@ -216,6 +243,27 @@ def _attempt_parameters(integration: Integration, lease: Lease, outcome: Outcome
         "error": _text(outcome.error, MAX_ERROR),
         "request": _text(outcome.request, REQUEST_CHARACTERS) or None,
     }
+
+
+def _job_columns(lease: Lease, settlement: Settlement, now: datetime) -> dict[str, Any]:
+    return {
+        "job_id": lease.job_id,
+        "status": settlement.status.value,
+        "reason": None if settlement.reason is None else settlement.reason.value,
+        "next": None if settlement.wait is None else now + timedelta(seconds=settlement.wait),
+        "tries": settlement.tries,
+        "receipt": settlement.receipt.value,
+        "unreached": settlement.reason is Reason.UNREACHABLE,
+        "rank": SEVERITIES.index(lease.alert.severity) + 1,
+        "told": _is_told(settlement),
+        "finished": None if settlement.status is JobStatus.PENDING else now,
+    }
+
+
+def _is_told(settlement: Settlement) -> bool:
+    """Return whether a try counts as told: what is tried again does; what reached nobody or was refused does not."""
+    pending = settlement.status is JobStatus.PENDING
+    return settlement.receipt in ARRIVED or (pending and settlement.reason is not Reason.UNREACHABLE)
 
 
 def _text(text: str | None, longest: int) -> str | None:

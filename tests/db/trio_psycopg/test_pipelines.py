@@ -9,7 +9,7 @@ import pytest
 import trio
 from psycopg.pq import PipelineStatus
 
-from appliance.db.trio_psycopg import Connection
+from appliance.db.trio_psycopg import CommitOutcomeUnknown, Connection
 from tests.db.conftest import Observer
 from tests.db.trio_psycopg.conftest import marked, value
 
@@ -205,4 +205,49 @@ async def test_a_commit_in_a_pipeline_that_is_cancelled_under_way_is_finished_an
         nursery.cancel_scope.cancel()
     assert ended
     assert await observer.scalar("SELECT count(*) FROM t") == 1
+    await observer.nothing_left_behind(connection)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+async def test_a_pipeline_that_commits_and_is_cancelled_at_its_end_is_finished_and_known(
+    connection: Any_, observer: Observer, explicit: bool
+) -> None:
+    ended = False
+    async with trio.open_nursery() as nursery:
+
+        async def work() -> None:
+            nonlocal ended
+            async with connection.pipeline(commits=True):
+                if explicit:
+                    await connection.execute("BEGIN")
+                await connection.execute("INSERT INTO t VALUES (1)")
+                await connection.execute("SELECT pg_sleep(0.3)")
+                if explicit:
+                    await connection.execute("COMMIT")
+            ended = True
+
+        nursery.start_soon(work)
+        await observer.until(lambda sessions: any(session.wait_event == "PgSleep" for session in sessions))
+        nursery.cancel_scope.cancel()
+    assert ended
+    assert await observer.scalar("SELECT count(*) FROM t") == 1
+    await observer.nothing_left_behind(connection)
+
+
+async def test_the_end_of_a_pipeline_that_commits_is_unknown_when_the_connection_is_lost(
+    connection: Any_, observer: Observer
+) -> None:
+    with pytest.raises(CommitOutcomeUnknown):
+        async with connection.pipeline(commits=True):
+            await connection.execute("INSERT INTO t VALUES (1)")
+            await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+
+
+async def test_a_pipeline_that_commits_stores_nothing_after_an_error(connection: Any_, observer: Observer) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        async with connection.pipeline(commits=True):
+            await connection.execute("INSERT INTO t VALUES (1)")
+            await connection.execute("INSERT INTO t VALUES (1)")
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
     await observer.nothing_left_behind(connection)
