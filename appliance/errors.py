@@ -41,6 +41,10 @@ class Outdated(Conflict):
     """It has changed since the version that a change started from: 409, or 412 where a program said so (If-Match)."""
 
 
+class VersionNeeded(ApplianceError):
+    """The change would undo what somebody else made meanwhile, and does not say which version it started from: 428."""
+
+
 class Busy(ApplianceError):
     """Somebody else is changing it just now. Nothing was changed; the same may be asked again in a moment: 503."""
 

@@ -18,7 +18,7 @@ from appliance.db import statements
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import Conflict, Invalid, Outdated
+from appliance.errors import Conflict, Invalid, Outdated, VersionNeeded
 from appliance.plain_text import is_plain
 from appliance.subscriptions import change_log, rows, terms
 from appliance.subscriptions.change_log import TermKind
@@ -31,6 +31,9 @@ MAX_TEXT = 256
 """Characters of a plan, a description, a reason."""
 MOST_TERM = timedelta(days=36_500)
 """How far ahead a term ends at most."""
+
+UNREAD = ""
+"""In place of a version: who asks has not said what they read."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -150,7 +153,8 @@ async def change(
 
     Raises Invalid with the field for a text or an end that none can have; NotFound; Conflict for a limit below the
     seats in use, a term that would end before it starts, an own end for an ADDON, or when somebody else has changed
-    it since it was of this ``version``.
+    it since it was of this ``version``; VersionNeeded for an UNREAD one when the term of a renewal would end earlier:
+    whoever asks may not know of it, and the days are paid. ``version`` None: whatever there is.
     """
     _check_texts(hold_reason=changes.hold_reason, plan_id=changes.plan_id, description=changes.description)
     if changes.term_end is not None and changes.term_end > context.now + MOST_TERM:
@@ -158,7 +162,9 @@ async def change(
     async with connection.transaction():
         before = await rows.lock(connection, [tenant_id])
         row = _pick(before, subscription_id)
-        if version not in (None, version_of(row)):
+        if version == UNREAD:
+            await _check_unread(connection, row, changes)
+        elif version not in (None, version_of(row)):
             raise Outdated(f"Subscription {subscription_id} was changed by someone else; reload the page.")
         wanted = _changed(row, changes, await _start(connection, row, changes))
         after = _with_addons(before, wanted, context.settled, grace)
@@ -166,6 +172,19 @@ async def change(
             if new != old:
                 await _write(connection, old, new, context)
     return _pick(after, subscription_id)
+
+
+async def _check_unread(connection: Connection[Any], row: Subscription, changes: Changes) -> None:
+    """Check a change of what nobody said to have read. Raises VersionNeeded."""
+    if changes.term_end is None or changes.term_end >= row.term_end:
+        return
+    parameters = {"tenant": row.tenant_id, "subscription": row.subscription_id}
+    cursor = await connection.execute(STATEMENTS["select_last_bought_kind"], parameters)
+    if await cursor.fetchone() == (TermKind.RENEWED,):
+        raise VersionNeeded(
+            f"Subscription {row.subscription_id} was renewed and is paid until {row.term_end.isoformat()}. To end it "
+            "earlier, read it again and send its version (If-Match); * means whatever the version is."
+        )
 
 
 def version_of(row: Subscription) -> str:

@@ -85,6 +85,11 @@ SELECT term_start FROM subscription_terms
 WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND kind <> 'CORRECTED' AND term_start < %(at)s
 ORDER BY term_start DESC, term_id DESC LIMIT 1
 
+-- name: select_last_bought_kind
+SELECT kind FROM subscription_terms
+WHERE tenant_id = %(tenant)s AND subscription_id = %(subscription)s AND kind <> 'CORRECTED'
+ORDER BY term_id DESC LIMIT 1
+
 -- name: insert_event
 INSERT INTO subscription_audit (tenant_id, subscription_id, event_type, actor, previous_state, new_state, details, ip, at)
 VALUES (%(tenant)s, %(subscription)s, %(event)s, %(actor)s, %(previous)s::jsonb, %(new)s::jsonb, %(details)s::jsonb, %(ip)s,

@@ -46,5 +46,10 @@ def version_asked(wanted: type[msgspec.Struct]) -> dict[str, Any]:
     return {"version": msgspec.to_builtins(version)}
 
 
+def any_version_asked() -> bool:
+    """Return whether the current request says that its change holds for whatever version there is."""
+    return _given(request.headers) == ANY
+
+
 def _given(headers: Headers) -> str | None:
     return headers[IF_MATCH].strip() if IF_MATCH in headers else None

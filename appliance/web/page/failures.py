@@ -27,6 +27,7 @@ from appliance.errors import (
     NotFound,
     Outdated,
     Throttled,
+    VersionNeeded,
 )
 from appliance.people.role import Role, Theme
 from appliance.renewals.renewal import DevicesNeeded
@@ -113,6 +114,7 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     Outdated: HTTPStatus.CONFLICT,
+    VersionNeeded: HTTPStatus.PRECONDITION_REQUIRED,
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -121,6 +123,7 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
 CODES: Mapping[type[ApplianceError], str] = {
     DevicesNeeded: "DEVICES_NEEDED",
     KeyReused: "KEY_REUSED",
+    VersionNeeded: "VERSION_NEEDED",
 }
 """What programs are told of errors that are more than their status."""
 

@@ -58,10 +58,11 @@ class SubscriptionActions:
         async with self._access.changing() as connection:
             return await store.add(connection, new, self._access.context(), grace=self._grace)
 
-    async def change(
-        self, tenant_id: str, subscription_id: str, changes: Changes, version: str | None = None
-    ) -> Subscription:
-        """Change a subscription, and its add-ons with it. Raises Invalid, which names the field; NotFound; Conflict."""
+    async def change(self, tenant_id: str, subscription_id: str, changes: Changes, version: str | None) -> Subscription:
+        """Change a subscription, and its add-ons with it.
+
+        Raises Invalid, which names the field; NotFound; Conflict; VersionNeeded for the version UNREAD.
+        """
         async with self._access.changing() as connection:
             return await store.change(
                 connection,

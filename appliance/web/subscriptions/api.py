@@ -14,11 +14,12 @@ from quart import Blueprint, Response
 
 from appliance.errors import Invalid
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionStatus, SubscriptionType
-from appliance.subscriptions.store import Changes, NewSubscription, version_of
+from appliance.subscriptions.store import UNREAD, Changes, NewSubscription, version_of
 from appliance.web.access.auth import OPERATORS, READERS, allow, viewer
 from appliance.web.access.transactions import tenant_of, tenants_shown
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
+from appliance.web.openapi.entity_tag import any_version_asked
 from appliance.web.page import csv as csv_export
 from appliance.web.page import cursor
 from appliance.web.page.paths import subscription_of_path
@@ -153,7 +154,12 @@ def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
 
     @routes.patch("/operator/subscriptions/<subscription_id>")
     @allow(OPERATORS)
-    @describe("Change, hold or end a subscription", body=SubscriptionChange, answers={HTTPStatus.OK: SubscriptionOut})
+    @describe(
+        "Change, hold or end a subscription",
+        details="To end the term of a renewal earlier, name the version that was read (If-Match): 428 without.",
+        body=SubscriptionChange,
+        answers={HTTPStatus.OK: SubscriptionOut},
+    )
     async def change(subscription_id: str) -> Response:
         wanted = await body(SubscriptionChange)
         changes = Changes(
@@ -163,7 +169,8 @@ def _add_subscription(routes: Blueprint, actions: SubscriptionActions) -> None:
             plan_id=_text(wanted.plan_id),
             description=_text(wanted.description),
         )
-        changed = await actions.change(tenant_of(), subscription_of_path(subscription_id), changes, wanted.version)
+        version = wanted.version or (None if any_version_asked() else UNREAD)
+        changed = await actions.change(tenant_of(), subscription_of_path(subscription_id), changes, version)
         return answer((await _shown(actions, [changed]))[0])
 
 

@@ -11,7 +11,7 @@ from appliance.devices.tenants import Tenant
 from appliance.errors import Conflict, Invalid, NotFound
 from appliance.subscriptions import terms
 from appliance.subscriptions.lifecycle import Subscription, SubscriptionType
-from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, Changes, NewSubscription, version_of
+from appliance.subscriptions.store import MAX_TEXT, MOST_TERM, UNREAD, Changes, NewSubscription, version_of
 from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.page import forms
 from appliance.web.page.faults import Fault, fault_of
@@ -101,7 +101,7 @@ def _add_edit(routes: Blueprint, renderer: PageRenderer, tenants: TenantActions,
         row = await actions.get(tenant_id, subscription_of_path(subscription_id))
         try:
             changes = _changes(fields, row, local_time.zone_of(tenant.time_zone))
-            await actions.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or None)
+            await actions.change(tenant_id, subscription_id, changes, fields.text("version", most=64) or UNREAD)
         except Invalid as error:
             fault = fault_of(error, "last_day") if error.field != "term_end" else ("last_day", str(error))
             return await page(tenant, row, _given(fields), fault, HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -378,3 +378,33 @@ async def test_the_document_declares_key_replay_and_candidates(database: Databas
     assert {"needed", "candidates", "field", "detail"} <= set(document["components"]["schemas"][problem]["properties"])
     days = document["components"]["schemas"]["RenewalNew"]["properties"]["term_days"]
     assert days["enum"] == [30, 90, 180, 365, 730, 1095]
+
+
+async def test_the_days_of_a_renewal_are_not_taken_by_who_has_not_read_of_it(database: Database) -> None:
+    main = await sold(database)
+    one = f"/operator/subscriptions/{main}?tenant=acme"
+    soon = (TODAY + 10 * DAYS).isoformat()
+    async with (
+        over(database) as served,
+        calling(served, database) as admin,
+        calling(served, database, Role.OPERATOR) as operator,
+    ):
+        before = await operator.ask("GET", one)
+        earlier = (TODAY + 15 * DAYS).isoformat()
+        await operator.ask("PATCH", one, json={"term_end": earlier})  # what was sold, nobody has renewed
+        await renewed(admin, subscription_id=main)
+        refused = await operator.ask("PATCH", one, 428, json={"term_end": soon})
+        assert refused["code"] == "VERSION_NEEDED"
+        assert "was renewed and is paid until" in refused["detail"]
+        await operator.ask("PATCH", one, 409, json={"term_end": soon, "version": before["version"]})
+        paid = await operator.ask("GET", one)
+        later = (TODAY + 700 * DAYS).isoformat()
+        assert (await operator.ask("PATCH", one, json={"term_end": later, "hold_reason": "x"}))["hold_reason"] == "x"
+        assert (await operator.ask("PATCH", one, json={"device_limit": 9}))["device_limit"] == 9
+        now = await operator.ask("GET", one)
+        assert now["term_end"] > paid["term_end"]
+        told = await operator.ask("PATCH", one, json={"term_end": soon}, headers={"If-Match": f'"{now["version"]}"'})
+        assert told["term_end"][:10] == soon[:10]
+        sooner = (TODAY + 5 * DAYS).isoformat()
+        forced = await operator.ask("PATCH", one, json={"term_end": sooner}, headers={"If-Match": "*"})
+        assert forced["term_end"][:10] == sooner[:10]
