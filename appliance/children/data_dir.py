@@ -93,11 +93,16 @@ class DataDir:
 
 
 def read_run_file(path: Path) -> RunFile | None:
-    """Return the addresses of the appliance that runs on ``path``, or None if none is ready there."""
+    """Return the addresses of the appliance that runs on ``path``, or None if none is ready there.
+
+    Raises ApplianceError when the caller may not read it.
+    """
     try:
         return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
+    except PermissionError:
+        raise ApplianceError(_closed(path)) from None
 
 
 def read_instance(path: Path) -> Instance:
@@ -106,8 +111,14 @@ def read_instance(path: Path) -> Instance:
         return msgspec.json.decode((path / "instance.json").read_bytes(), type=Instance)
     except FileNotFoundError:
         raise ApplianceError(f"no appliance was ever started on {path}: name another data_dir") from None
+    except PermissionError:
+        raise ApplianceError(_closed(path)) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise ApplianceError(f"{path / 'instance.json'} cannot be read: {error}") from None
+
+
+def _closed(path: Path) -> str:
+    return f"{path} cannot be read: run this command as the user who runs the appliance, or as root"
 
 
 @contextlib.contextmanager

@@ -57,24 +57,24 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
             nursery.cancel_scope.cancel()
 
 
+class NotRunningError(ApplianceError):
+    """No appliance is ready on the data folder."""
+
+
 def _runs(config: Config) -> bool:
+    """Return whether an appliance runs on ``data_dir``. Raises ApplianceError when that cannot be read."""
     try:
         running(config)
-    except ApplianceError:
+    except NotRunningError:
         return False
     return True
 
 
 def running(config: Config) -> RunFile:
     """Return the run file of the appliance on ``data_dir``. Raises ApplianceError when none is ready there."""
-    try:
-        run = read_run_file(config.data_dir)
-    except PermissionError:
-        raise ApplianceError(
-            f"{config.data_dir} cannot be read: run this command as the user who runs the appliance, or as root"
-        ) from None
+    run = read_run_file(config.data_dir)
     if run is None or not _lives(run.pid):
-        raise ApplianceError(
+        raise NotRunningError(
             f"no appliance runs on {config.data_dir}: start it with appliance run, "
             "or name another data_dir (APPLIANCE_DATA_DIR) or database.url"
         )
