@@ -94,6 +94,16 @@ async def revoke(connection: Connection[Any], user_id: UUID, token_id: UUID, con
         await record(connection, _entry(context, "revoke", token_id, tenant_id, {"name": name}, None), now=context.now)
 
 
+async def revoke_all(connection: Connection[Any], user_id: UUID, context: ChangeContext) -> int:
+    """Revoke all tokens of a user at once and return their number; each has its row in the audit."""
+    async with connection.transaction():
+        rows = await (await connection.execute(STATEMENTS["revoke_tokens"], {"user": user_id})).fetchall()
+        entries = [_entry(context, "revoke", token, tenant, {"name": name}, None) for token, name, tenant in rows]
+        if entries:
+            await record(connection, *entries, now=context.now)
+    return len(rows)
+
+
 async def find(connection: Connection[Any], secret: str, now: datetime, settled: datetime) -> PresentedToken | None:
     """Return the token of this secret if it is valid at ``settled`` and its user not disabled, else None."""
     cursor = await connection.execute(STATEMENTS["find_token"], {"hash": secret_token.digest(secret), "now": settled})

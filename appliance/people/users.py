@@ -1,6 +1,7 @@
 """Users: invite, list, change, disable. Their credentials are in ``signin``, ``passwords`` and ``tokens``."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -109,6 +110,11 @@ class Profile:
     time_zone: str | None
     theme: Theme
     shortcuts: bool = True
+
+
+def profile_of(user: User) -> Profile:
+    """Return the settings of a user that they change themselves."""
+    return Profile(user.name, user.time_zone, user.theme, user.shortcuts)
 
 
 def user_of(row: tuple[Any, ...]) -> User:
@@ -291,9 +297,17 @@ async def reset(
 
 async def set_profile(connection: Connection[Any], user_id: UUID, profile: Profile, context: ChangeContext) -> User:
     """Change the settings of a user. Raises Invalid, NotFound."""
-    name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
+    return await edit_profile(connection, user_id, lambda _: profile, context)
+
+
+async def edit_profile(
+    connection: Connection[Any], user_id: UUID, edited: Callable[[Profile], Profile], context: ChangeContext
+) -> User:
+    """Change the settings of a user to what ``edited`` makes of them. Raises Invalid, NotFound, and what it raises."""
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
+        profile = edited(profile_of(user))
+        name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
         before = {"name": user.name, "time_zone": user.time_zone, "theme": user.theme, "shortcuts": user.shortcuts}
         after = {"name": name, "time_zone": zone, "theme": profile.theme, "shortcuts": profile.shortcuts}
         changed = [key for key in before if before[key] != after[key]]

@@ -195,6 +195,9 @@ FROM api_tokens WHERE user_id = %(user)s ORDER BY created_at, token_id
 -- name: revoke_token
 DELETE FROM api_tokens WHERE token_id = %(token)s AND user_id = %(user)s RETURNING name, tenant_id
 
+-- name: revoke_tokens
+DELETE FROM api_tokens WHERE user_id = %(user)s RETURNING token_id, name, tenant_id
+
 -- The audit ----------------------------------------------------------------------------------------------------------
 
 -- name: list_audit

@@ -195,6 +195,7 @@ PAGES: Sequence[PageOf] = (
     PageOf(f"/users/{USER}", "user", rule="/users/<uuid:user_id>"),
     PageOf("/profile", "profile"),
     PageOf("/profile/password", "profile-password"),
+    PageOf("/profile/tokens?done=password", "profile-tokens"),
     PageOf("/profile/tokens/new", "profile-token"),
     PageOf("/profile/second-factor", "profile-second-factor"),
     # operators

@@ -5,7 +5,7 @@ second factors: so this uses connections that see all rows, for the viewer's own
 second factor or a token asks for the current password first, so that a browser left open is not enough.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from uuid import UUID
 
@@ -46,6 +46,11 @@ class AccountActions:
         async with self._pool.connection() as connection:
             return await users.set_profile(connection, viewer().user_id, profile, self._platform.access.context())
 
+    async def edit_profile(self, edited: Callable[[Profile], Profile]) -> User:
+        """Set them to what ``edited`` makes of them. Raises Invalid, which names the field, and what it raises."""
+        async with self._pool.connection() as connection:
+            return await users.edit_profile(connection, viewer().user_id, edited, self._platform.access.context())
+
     async def set_password(self, current: str, new: str) -> None:
         """Set a new password and end all other sessions. Raises Invalid, Throttled."""
         session_id = own_session()
@@ -84,6 +89,11 @@ class AccountActions:
         """Revoke a token of the viewer. Raises NotFound."""
         async with self._pool.connection() as connection:
             await tokens.revoke(connection, viewer().user_id, token_id, self._platform.access.context())
+
+    async def revoke_tokens(self) -> int:
+        """Revoke all tokens of the viewer and return their number."""
+        async with self._pool.connection() as connection:
+            return await tokens.revoke_all(connection, viewer().user_id, self._platform.access.context())
 
     async def set_second_factor(self, current: str, secret: bytes, code: str) -> None:
         """Turn the second factor on. Raises Invalid, Throttled."""

@@ -1,7 +1,7 @@
 """Installs people: users, the viewer's own profile, and their API."""
 
 from appliance.web.mount import Mount
-from appliance.web.people import account_api, api, profile, views
+from appliance.web.people import account_api, api, me_api, profile, views
 from appliance.web.people.account_actions import AccountActions
 from appliance.web.people.actions import PeopleActions
 
@@ -15,4 +15,5 @@ def install(mount: Mount) -> None:
         profile.blueprint(mount.renderer, account),
         api.blueprint(mount.platform, actions),
         account_api.blueprint(account),
+        me_api.blueprint(account, mount.platform.api_limits),
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from appliance import local_time
 from appliance.errors import Conflict, Invalid
@@ -22,11 +22,11 @@ DAYS = 90
 """Days for which a token is valid unless the form says otherwise."""
 DONE = {
     "saved": "Your profile is saved.",
-    "password": "Your password is changed, and you are signed out everywhere else. API tokens still work: revoke those "
-    "that you do not need.",
+    "password": "Your password is changed, and you are signed out everywhere else.",
     "session": "The session has ended.",
     "sessions": "You are signed out everywhere else.",
     "token": "The token is revoked.",
+    "tokens": "All your tokens are revoked.",
     "factor": "The second factor is on: the next sign-in asks for a code.",
     "no-factor": "The second factor is off.",
 }
@@ -118,10 +118,23 @@ def _add_password(routes: Blueprint, renderer: PageRenderer, account: AccountAct
         except Invalid as error:
             status = HTTPStatus.UNPROCESSABLE_ENTITY
             return await renderer.page("people/password.html", status=status, fault=fault_of(error))
-        return see_other("/profile?done=password")
+        left = await account.tokens()
+        return see_other("/profile/tokens?done=password" if left else "/profile?done=password")
 
 
 def _add_tokens(routes: Blueprint, renderer: PageRenderer, account: AccountActions) -> None:
+    @routes.get("/profile/tokens")
+    @allow(ANYBODY_SIGNED_IN)
+    async def list_tokens() -> Response:
+        changed = request.args.get("done") == "password"
+        return await renderer.page("people/tokens.html", tokens=await account.tokens(), changed=changed)
+
+    @routes.post("/profile/tokens/revoke-all")
+    @allow(ANYBODY_SIGNED_IN)
+    async def revoke_all() -> Response:
+        await account.revoke_tokens()
+        return see_other("/profile?done=tokens")
+
     @routes.get("/profile/tokens/new")
     @allow(ANYBODY_SIGNED_IN)
     async def new_token() -> Response:

@@ -385,5 +385,13 @@ def fill_database(conninfo: str) -> dict[Role, Person]:
             )
         }
         connection.execute("UPDATE users SET name = 'Ingrid Solheim' WHERE email = 'ingrid@norrvik.example'")
+        connection.execute(
+            "INSERT INTO api_tokens"
+            " (token_hash, user_id, tenant_id, name, scopes, created_at, expires_at, last_used_at)"
+            " SELECT sha256(t.name::bytea), u.user_id, u.tenant_id, t.name, t.scopes::text[], now(),"
+            " now() + interval '60 days', now() - t.ago FROM users AS u, (VALUES"
+            " ('Ticket system', '{read,write}', interval '3 minutes'), ('Night report', '{read}', NULL)"
+            ") AS t (name, scopes, ago) WHERE u.email = 'ingrid@norrvik.example'"
+        )
         connection.execute("ANALYZE")
     return people

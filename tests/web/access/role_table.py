@@ -253,6 +253,8 @@ TABLE: Mapping[str, Allowed] = {
     "POST /customer/tokens": READERS,
     "DELETE /customer/tokens/<uuid:token_id>": READERS,
     "GET /customer/sessions": READERS,
+    "GET /customer/me": READERS,
+    "PATCH /customer/me": READERS,
     "DELETE /customer/sessions/<uuid:session_id>": READERS,
     # profile
     "GET /profile": READERS,
@@ -261,6 +263,8 @@ TABLE: Mapping[str, Allowed] = {
     "POST /profile/password": READERS,
     "POST /profile/sessions/<uuid:session_id>/end": READERS,
     "POST /profile/sessions/end-others": READERS,
+    "GET /profile/tokens": READERS,
+    "POST /profile/tokens/revoke-all": READERS,
     "GET /profile/tokens/new": READERS,
     "POST /profile/tokens/new": READERS,
     "POST /profile/tokens/<uuid:token_id>/revoke": READERS,

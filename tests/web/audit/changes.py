@@ -502,6 +502,8 @@ CHANGES: Sequence[Change] = (
     Change("POST /profile/sessions/end-others", "/profile/sessions/end-others", ["session.end_others"],
         needs=["other_session"]),
     Change("POST /profile/tokens/new", "/profile/tokens/new", ["token.add"], {**TOKEN, "current": PASSWORD}),
+    Change("POST /profile/tokens/revoke-all", "/profile/tokens/revoke-all", ["token.revoke"], needs=["own_token"]),
+    Change("PATCH /customer/me", "/customer/me", ["user.set_profile"], {"name": "Ingrid"}, Role.VIEWER),
     Change("POST /profile/tokens/<uuid:token_id>/revoke", "/profile/tokens/{own_token}/revoke", ["token.revoke"]),
     Change(
         "POST /profile/second-factor",

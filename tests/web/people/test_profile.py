@@ -12,7 +12,7 @@ from appliance.people.role import Role
 from appliance.people.throttle import FREE
 from appliance.web.people.labels import browser_of
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import PASSWORD, client, http_client, signed_in
+from tests.support.web.accounts import PASSWORD, client, http_client, signed_in, token_of
 from tests.support.web.api_caller import dashboard
 
 
@@ -134,6 +134,39 @@ async def test_a_token_is_shown_once_used_and_revoked(database: Database) -> Non
         assert (await browser.post(revoke)).status_code == 303
         gone = await program.get("/customer/devices", headers=bearer)
         assert (gone.status_code, gone.headers["www-authenticate"]) == (401, 'Bearer realm="appliance"')
+
+
+async def test_a_new_password_lists_the_tokens_and_offers_to_revoke_all(database: Database) -> None:
+    person, other = signed_in(database.conninfo(), Role.ADMIN), signed_in(database.conninfo(), Role.ADMIN)
+    mine = [token_of(database, person, "{read}") for _ in range(3)]
+    theirs = token_of(database, other, "{read}")
+    form = {"current": PASSWORD, "password": "another walrus entirely"}
+    async with (
+        dashboard(database) as served,
+        client(served.url, person) as browser,
+        client(served.url, None) as program,
+    ):
+
+        async def status(token: str) -> int:
+            answer = await program.get("/customer/sites", headers={"Authorization": f"Bearer {token}"})
+            return answer.status_code
+
+        done = await browser.post("/profile/password", data=form)
+        assert (done.status_code, done.headers["location"]) == (303, "/profile/tokens?done=password")
+        page = (await browser.get(done.headers["location"])).text
+        assert "Your password is changed." in page
+        assert len(re.findall(r'action="/profile/tokens/[0-9a-f-]+/revoke"', page)) == 3
+        assert page.count('action="/profile/tokens/revoke-all"') == 1
+        assert 'href="/profile/tokens"' in (await browser.get("/profile")).text
+        assert [await status(token) for token in (*mine, theirs)] == [200] * 4, "that is for their owner to decide"
+        assert (await browser.post("/profile/tokens/revoke-all")).headers["location"] == "/profile?done=tokens"
+        assert [await status(token) for token in (*mine, theirs)] == [401] * 3 + [200]
+        assert "Revoke all" not in (await browser.get("/profile?done=tokens")).text
+        assert "You have no API tokens." in (await browser.get("/profile/tokens")).text
+        assert (await browser.post("/profile/tokens/revoke-all")).status_code == 303, "none is left to revoke"
+    with psycopg.connect(database.conninfo()) as connection:
+        rows = connection.execute("SELECT object_id FROM audit_log WHERE action = 'token.revoke'").fetchall()
+    assert len(set(rows)) == 3
 
 
 async def test_the_second_factor_is_set_up_with_a_code_and_dropped_with_the_password(database: Database) -> None:
