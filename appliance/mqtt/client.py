@@ -365,9 +365,14 @@ class Client:
         self._connection.ask(request)
         try:
             await request.done.wait()
-        finally:
-            if not request.done.is_set():
+        except trio.Cancelled:
+            if request.answer is None:
                 self._connection.abandon(request)
+                raise
+            # Answered after it was cancelled, before we ran: the call is complete, and the next checkpoint raises.
+        except BaseException:
+            self._connection.abandon(request)
+            raise
         if request.objection is not None:
             raise request.objection
         if request.answer is None:

@@ -29,6 +29,11 @@ class KeepAlive:
     last_received: float
     ping_sent: float | None = None
 
+    @property
+    def patience(self) -> float:
+        """Return the seconds of silence after which a connection is dead; infinite when switched off."""
+        return self.interval * DEAD_FACTOR if self.interval else math.inf
+
     def sent(self, now: float) -> None:
         """Note that bytes were sent."""
         self.last_sent = now

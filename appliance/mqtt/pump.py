@@ -14,6 +14,10 @@ from appliance.mqtt.transport import BROKEN
 
 CHUNK_BYTES = 65536
 DISCONNECT_SECONDS = 1.0
+LAST_WORDS_SECONDS = 1.0
+"""Seconds for which to read on when nothing can be written any more: what the broker said before it closed."""
+WRITE_BYTES = 65536
+"""Bytes of one write, which the broker has to take within the time after which its silence would end the connection."""
 
 MAX_READ_DELAY = 0.005
 MIN_READ_DELAY = 0.00025
@@ -58,13 +62,14 @@ class Pump:
         self._flushed = trio.lowlevel.ParkingLot()
         self._acknowledged = trio.lowlevel.ParkingLot()  # where a paused reader waits
         self._scope = trio.CancelScope()
+        self._dropped = StreamLost("dropped on our side")
 
     async def run(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         """Connect the session over the stream and serve it to the end; always closes the stream.
 
         When cancelled, or after ``drop``, sends DISCONNECT with 0x00: the session stays.
         """
-        ending: Ending | StreamLost = StreamLost("dropped on our side")
+        ending: Ending | StreamLost | None = None
         self._over = False
         try:
             with self._scope:
@@ -80,7 +85,7 @@ class Pump:
             self._over = True
             self._flushed.unpark_all()
             await trio.aclose_forcefully(stream)
-        return ending
+        return ending or self._dropped
 
     def wake(self) -> None:
         """Wake the writer: the session has something to send."""
@@ -109,21 +114,31 @@ class Pump:
                     await self._send(stream, data)
                 self._done = ticket
                 self._flushed.unpark_all()
+                self._acknowledged.unpark()
                 while self._asked == ticket:
                     await self._writer.park()
-        except BROKEN:
-            return  # the reader notices as well, and has read what the broker sent before
+        except trio.TooSlowError:
+            self._give_up(0.0, f"the broker reads nothing for {self._session.keep_alive.patience:g} s")
+        except BROKEN as error:  # the reader notices as well, and has read what the broker sent before
+            self._give_up(LAST_WORDS_SECONDS, str(error.__cause__ or error) or "the broker reads no more")
+
+    def _give_up(self, seconds: float, why: str) -> None:
+        """End the connection after so many seconds, unless it ends before."""
+        self._dropped = StreamLost(why)
+        self._scope.deadline = trio.current_time() + seconds
 
     async def _send(self, stream: trio.abc.Stream, data: bytes) -> None:
         self._torn = True
-        await stream.send_all(data)
+        for start in range(0, len(data), WRITE_BYTES):
+            with trio.fail_after(self._session.keep_alive.patience):
+                await stream.send_all(data if len(data) <= WRITE_BYTES else data[start : start + WRITE_BYTES])
         self._torn = False
 
     async def _read(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         session = self._session
         delay = MAX_READ_DELAY
         while True:
-            if session.overrun:
+            if session.overrun or session.backed_up:
                 await self._pause()
             connecting = session.state is State.CONNECTING
             deadline = connack_deadline if connecting else math.inf
@@ -147,12 +162,12 @@ class Pump:
                 await trio.sleep(delay)
 
     async def _pause(self) -> None:
-        """Read no further until enough is acknowledged; pings go on.
+        """Read no further until enough is acknowledged, and acknowledgements are taken; pings go on.
 
         Mosquitto (2.0.11 at least, its issue 2301) sends two messages for each PUBACK while it has a backlog, whatever
         the receive maximum: without this the backlog would end up in our memory.
         """
-        while self._session.overrun:
+        while self._session.overrun or self._session.backed_up:
             with trio.CancelScope(deadline=self._session.next_deadline()):
                 await self._acknowledged.park()
             self._session.unheard(trio.current_time())

@@ -54,6 +54,10 @@ from appliance.mqtt.states import TRANSITIONS, State, Step
 from appliance.mqtt.terms import PLAIN, BrokerCapabilities, MessageProperties, Settings, encoded_message, require
 from appliance.mqtt.violations import Opening, protocol_error, sound_part
 
+MAX_UNSENT_ACKS = 1024 * 1024
+"""Bytes of PUBACKs that wait to be written, at most: four each, so those of four windows of 65,535 messages. A broker
+that works comes nowhere near: it takes them before it may send as many."""
+
 
 @dataclass(slots=True)
 class Oddities:
@@ -86,6 +90,7 @@ class Session:
         self._opening = Opening()
         self.keep_alive = KeepAlive(0, 0, 0)
         self._out: list[bytes] = []
+        self._unsent_acks = 0  # bytes among them
 
     # What the shell does
 
@@ -109,6 +114,7 @@ class Session:
             max_packet_size=settings.max_packet_size,
         )
         self._out = [connect.write()]
+        self._unsent_acks = 0
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Return the events of a chunk. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
@@ -147,6 +153,11 @@ class Session:
         """Whether the broker has sent more than it may before we acknowledge: read no further now."""
         return len(self._arrivals) > self.settings.receive_max
 
+    @property
+    def backed_up(self) -> bool:
+        """Whether the broker takes no acknowledgements: read no further, or they pile up."""
+        return self._unsent_acks > MAX_UNSENT_ACKS
+
     def unheard(self, now: float) -> list[Event]:
         """Like ``tick``, for a shell that has stopped reading: pings are sent, silence is ignored."""
         self.keep_alive.received(now)
@@ -158,6 +169,7 @@ class Session:
             return b""
         data = b"".join(self._out)
         self._out = []
+        self._unsent_acks = 0
         self._strays.sent()
         self.keep_alive.sent(now)
         return data
@@ -250,6 +262,7 @@ class Session:
         acks = self._arrivals.settle(first, count)
         if acks:
             self._out.append(acks)
+            self._unsent_acks += len(acks)
         return len(acks) // 4
 
     # What the packets do

@@ -256,3 +256,24 @@ async def test_dropping_the_connection_says_goodbye_and_comes_back_without_delay
         await peer.close()
         await broker.peer()
         assert broker.attempts[0] == broker.attempts[1]
+
+
+async def test_no_message_is_handed_to_two_iterators(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with client_of(broker, keep_alive=0) as client, trio.open_nursery() as nursery:
+        peer = await broker.peer()
+        found: list[tuple[str, bytes]] = []
+
+        async def consume(name: str) -> None:
+            async for message in client.messages():
+                found.append((name, message.payload))
+                await client.puback(message)
+
+        for name in ("one", "other"):
+            nursery.start_soon(consume, name)
+        for number in range(1, 21):
+            await peer.send(qos1(number, b"%d" % number), qos1(number + 100, b"%d" % (number + 100)))
+            await gathered()
+        assert sorted(int(payload) for _, payload in found) == [*range(1, 21), *range(101, 121)]
+        acknowledged = [(await peer.expect(PubAckPacket)).packet_id for _ in range(40)]
+        assert acknowledged == [number + more for number in range(1, 21) for more in (0, 100)], "in order of arrival"
+        nursery.cancel_scope.cancel()

@@ -83,8 +83,12 @@ class ScriptedBroker:
         self._arrived.send_nowait(theirs)
         return ours
 
+    async def arrival(self) -> Peer:
+        """Return the far end of the next connection."""
+        return Peer(await self._connections.receive())
+
     async def peer(self) -> Peer:
         """Return the far end of the next connection; its CONNECT has been read."""
-        peer = Peer(await self._connections.receive())
+        peer = await self.arrival()
         peer.connect = await peer.expect(ConnectPacket)
         return peer

@@ -1,0 +1,126 @@
+"""The claim that no stream of bytes raises anything in a session, or makes it keep memory or packet ids."""
+
+import gc
+import os
+import random
+import secrets
+import sys
+from pathlib import Path
+
+import pytest
+from mqtt5 import (
+    ConnAckPacket,
+    DisconnectPacket,
+    PingRespPacket,
+    PubAckPacket,
+    PublishPacket,
+    PubRelPacket,
+    QoS,
+    SubAckPacket,
+    SubAckReasonCode,
+    TopicFilter,
+    UnsubAckPacket,
+    UnsubAckReasonCode,
+)
+
+from appliance.mqtt.events import ProtocolFailure, Publishes
+from tests.support.mqtt.scripted import connected_session, new_session, qos1, written
+from tests.support.soak import times
+
+STREAMS = 10_000
+MEMORY_BYTES = 1024 * 1024
+"""What the streams may add to the memory of the process."""
+
+NOT_UTF_8 = b"\x30\x06\0\3a\xff\xff\0"
+HEADERS = (0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xE0, 0xF0)
+BODIES = (b"", b"\0", b"\0\1", b"\0\1\0", b"\0\1\x92\0", b"\0\0\x85", b"\xff\xff\x80\x80")
+PIECES = (
+    *(bytes([header, len(body)]) + body for header in HEADERS for body in BODIES),
+    b"\xff\xff\xff\x7f",
+    b"\x80" * 5,
+    b"\x30\x06\0\3a/#\0",
+    b"\x34\x06\0\1a\0\1\0",
+    bytes(40),
+    ConnAckPacket(receive_max=1, max_packet_size=20, max_qos=QoS.AT_MOST_ONCE).write(),
+    ConnAckPacket(session_present=True).write(),
+    PublishPacket("a", b"", topic_alias=3).write(),
+    PubRelPacket(7).write(),
+    PubAckPacket(1).write(),
+    SubAckPacket(2, [SubAckReasonCode.NOT_AUTHORIZED]).write(),
+    UnsubAckPacket(3, [UnsubAckReasonCode.SUCCESS]).write(),
+    written(qos1(1, b"payload", "tenant/a/device/b/telemetry"), PingRespPacket(), qos1(2)),
+    PublishPacket("t", b"x", user_properties=[("name", "value")], content_type="text").write(),
+    DisconnectPacket(reason_str="bye").write(),
+)
+
+
+def mutated(chance: random.Random) -> bytes:
+    """Packets in any order, with bytes changed, inserted, left out, and repeated."""
+    data = bytearray(b"".join(chance.choices(PIECES, k=chance.randint(1, 6))))
+    for _ in range(chance.choice((0, 1, 1, 2, 5))):
+        at = chance.randrange(len(data) + 1)
+        match chance.randrange(5):
+            case 0:
+                data[at : at + 1] = chance.randbytes(1)
+            case 1:
+                data[at:at] = chance.randbytes(chance.randint(1, 8))
+            case 2:
+                del data[at : at + chance.randint(1, 8)]
+            case 3:
+                data[at:at] = data[at : at + chance.randint(1, 30)]
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+def torture(chance: random.Random) -> int:
+    """Feed one stream to a session that has something under way; return the number of events."""
+    session = new_session(receive_max=20, max_packet_size=100_000, keep_alive=10)
+    session.connect(0.0)
+    if chance.random() < 0.8:
+        session.receive_data(ConnAckPacket().write(), 0.0)
+        session.publish("t", b"x", QoS.AT_LEAST_ONCE, retain=False)
+        session.subscribe([TopicFilter("a")])
+        session.unsubscribe(["b"])
+    data = mutated(chance)
+    found = 0
+    while data:
+        cut = chance.choice((len(data), 1, 3, 50))
+        events = session.receive_data(data[:cut], 1.0)
+        data = data[cut:]
+        found += len(events)
+        for event in events:
+            if isinstance(event, Publishes):
+                session.acknowledge(session.generation, event.first, event.count)
+    session.tick(12.0)
+    assert len(session.data_to_send(12.0)) < 100_000
+    session.connection_lost()
+    assert session._ids._used.count(1) == 1 + len(session.outgoing), "only messages keep their ids, and 0 is none"
+    return found
+
+
+def test_mutated_streams_raise_nothing_and_leave_no_memory_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The codec panics on text that is not UTF-8, and leaves the cause with a hook by which pytest would keep it.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    panicked = connected_session().receive_data(NOT_UTF_8, 0.0)  # the first panic loads what it needs to tell of it
+    assert isinstance(panicked[-1], ProtocolFailure)
+    first = secrets.randbits(32)
+    for seed in range(first, first + STREAMS // 50):
+        torture(random.Random(seed))
+    before = _resident()
+    found = 0
+    for seed in range(first, first + times(STREAMS)):
+        try:
+            found += torture(random.Random(seed))
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+    assert found > times(STREAMS) // 5, "some of it means something"
+    grown = _resident() - before
+    assert grown < MEMORY_BYTES, f"{grown} bytes"
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
