@@ -98,6 +98,12 @@ class Metrics:
         self.broker_refusals = counter(
             "appliance_door_refusals", "What the broker refused, as far as it tells", ["cause"]
         )
+        self.broker_allocated = gauge("appliance_broker_allocated_bytes", "Memory that the broker has allocated")
+        self.broker_resident = gauge("appliance_broker_resident_bytes", "Memory of the embedded broker's process")
+        self.broker_store = gauge("appliance_broker_store_bytes", "The embedded broker's file on disk")
+        self.broker_retained = gauge(
+            "appliance_broker_retained_messages", "Retained messages in the broker, its own statistics among them"
+        )
         self.broker_floods = counter(
             "appliance_broker_floods", "Users shut out of the broker for what they sent, by cause", ["cause"]
         )

@@ -83,7 +83,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # the dashboard: the domain, never children
     "web": LEAVES
     | SERVICES
-    | {"alerts", "broker.accounts", "broker.refusals", "broker.takeover", "db", "delivery", "devices"}
+    | {"alerts", "broker.accounts", "broker.floods.record", "broker.refusals", "broker.room", "broker.takeover"}
+    | {"db", "delivery", "devices"}
     | {"diagnostics", "history", "ingest"}
     | {"onboarding", "peers", "people", "renewals", "runtime", "service_clock", "subscriptions", "watchdog"},
     # top

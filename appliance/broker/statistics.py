@@ -13,6 +13,8 @@ STORED = "$SYS/broker/store/messages/count"
 RETAINED = "$SYS/broker/retained messages/count"
 DROPPED = "$SYS/broker/publish/messages/dropped"
 CONNECTED = "$SYS/broker/clients/connected"
+ALLOCATED = "$SYS/broker/heap/current"
+"""Bytes; only a broker that was built with memory tracking says so, as Debian's is."""
 VERSION = "$SYS/broker/version"
 
 
@@ -24,7 +26,10 @@ class BrokerStatistics:
         self._metrics = metrics
         self.stored: int | None = None
         """Messages in the broker's store, retained ones included; None until first reported."""
-        self._retained = 0
+        self.retained: int | None = None
+        """Retained messages among them, its own statistics included; None until first reported."""
+        self.allocated: int | None = None
+        """Bytes of memory that it has allocated; None while it does not say."""
         self.dropped: int | None = None
         """Messages it dropped since its start; None until first reported."""
         self.connected: int | None = None
@@ -35,13 +40,13 @@ class BrokerStatistics:
     @property
     def waiting(self) -> int | None:
         """Messages that wait for us, the only client with a session: stored without retained ones."""
-        return None if self.stored is None else max(0, self.stored - self._retained)
+        return None if self.stored is None else max(0, self.stored - (self.retained or 0))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
         async with self._client as client:
             task_status.started()
-            for topic in (STORED, RETAINED, DROPPED, CONNECTED, VERSION):
+            for topic in (STORED, RETAINED, DROPPED, CONNECTED, ALLOCATED, VERSION):
                 await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
             async for message in client.messages():
                 self._take(message.topic, message.payload)
@@ -58,7 +63,9 @@ class BrokerStatistics:
             self.stored = value
             self._metrics.broker_stored.set(value)
         elif topic == RETAINED:
-            self._retained = value
+            self.retained = value
+        elif topic == ALLOCATED:
+            self.allocated = value
         elif topic == CONNECTED:
             self.connected = value
         elif topic == DROPPED:

@@ -87,6 +87,11 @@ class Mosquitto:
         return self._program.stores_lost
 
     @property
+    def store_bytes(self) -> int | None:
+        """The size of the broker's state on disk; None while there is none."""
+        return self._program.store_bytes()
+
+    @property
     def program(self) -> MosquittoProgram:
         """The broker in use, once :meth:`run` has started."""
         if self._program.program is None:

@@ -59,7 +59,7 @@ class BrokerLimits:
     max_keepalive_seconds: int = 300
     session_days: int = 14  # longer than any planned stop
     autosave_seconds: int = 5
-    sys_seconds: int = 10
+    sys_seconds: int = 2  # so fast its memory could fill up that ten seconds later is too late to know
 
 
 @dataclass(frozen=True, slots=True)

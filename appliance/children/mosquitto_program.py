@@ -250,6 +250,11 @@ class BrokerProgram:
             mend = "if it is Debian's service, `systemctl disable --now mosquitto`, or set another broker.port"
         raise ApplianceError(f"Port {port} is in use by {owner.describe()}: {mend}")
 
+    def store_bytes(self) -> int | None:
+        """Return the size of the store on disk, None if there is none."""
+        seen = self._look_at_store()
+        return None if seen is None else seen.size
+
     def _look_at_store(self) -> CleanStop | None:
         """Return size and time of the store, or None if there is none."""
         try:

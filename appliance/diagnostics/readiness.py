@@ -53,6 +53,8 @@ class Health:
     schema: str | None
     storing: str | None = None
     publishing: str | None = None
+    broker_memory: str | None = None
+    """Why the broker may soon take nothing any more: a warning, for messages are still stored."""
     disk: str | None = None
     """Why the disk is full: then nothing is stored, and a part that is missing is explained by it as a rule."""
 
@@ -68,6 +70,10 @@ class Health:
         if self.disk is not None:
             return _wrong(disk=self.disk, publishing=self.publishing)
         return _wrong(storing=self.storing, publishing=self.publishing)
+
+    def warnings(self) -> dict[str, str]:
+        """Return what does not keep it from being ready and soon may, by names."""
+        return _wrong(broker_memory=self.broker_memory)
 
     def causes(self) -> dict[str, str]:
         """Return all that keeps the appliance from being ready."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from appliance.broker.room import RoomWatch
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
@@ -124,6 +125,7 @@ def dependencies(
     broker: Mosquitto | None,
     client: Client,
     watch: BrokerStatistics,
+    room: RoomWatch,
 ) -> list[Dependency]:
     """Return the status of Postgres and Mosquitto, embedded or external."""
     server = None if postgres is None else postgres.status
@@ -150,6 +152,7 @@ def dependencies(
             last_error=(None if kept is None else kept.last_error) or client_id_contest(client),
             connected=watch.connected,
             dropped=watch.dropped,
+            room=room.room,
         ),
     ]
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from appliance.broker.floods.record import Flooder
+from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.runtime.tree import ServiceStatus
@@ -28,6 +30,8 @@ class Dependency:
     """The broker's connected clients."""
     dropped: int | None = None
     """Messages that the broker acknowledged and dropped since its start."""
+    room: BrokerRoom | None = None
+    """What the broker takes of memory and disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Snapshot:
     dependencies: Callable[[], Sequence[Dependency]]
     limits: Callable[[], Sequence[ResourceLimit]]
     broker_terms: BrokerTerms | None
+    flooders: Callable[[], Sequence[Flooder]]
+    """Users that are shut out of the broker for what they sent, the newest first."""
     shared_client_ids: Callable[[], Sequence[SharedClientId]]
     """Client ids that devices of two tenants have used lately; none with an external broker."""
     retention_days: int

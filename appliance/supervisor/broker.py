@@ -15,6 +15,7 @@ from appliance.broker.floods.record import FloodRecord
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.log import BrokerLog
 from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
+from appliance.broker.room import RoomWatch
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.mosquitto import Mosquitto
@@ -28,7 +29,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
-from appliance.supervisor.floods import make_defence, start_defence
+from appliance.supervisor.floods import FloodDefence, make_defence, start_defence
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -57,6 +58,7 @@ class BrokerAccess:
     log: BrokerLog
     floods: FloodRecord
     statistics: BrokerStatistics
+    room: RoomWatch
     storage: Storage
     storing: StoringProbe
     listener_probe: ListenerProbe | None
@@ -81,7 +83,8 @@ class BrokerAccess:
             broker = SILENT
         probe = self.listener_probe
         publishing = None if probe is None else probe.trouble
-        return Health(away, broker, database.schema, self.storing.trouble, publishing, self.disk_full())
+        storing, memory = self.storing.trouble, self.room.trouble
+        return Health(away, broker, database.schema, storing, publishing, memory, self.disk_full())
 
     def missing(self) -> bool:
         """Return whether a part is not there."""
@@ -131,6 +134,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         log,
         defence.record,
         statistics,
+        _room(embedded, statistics, defence, base),
         storage,
         _storing(base, storage, stream),
         _probe(config, embedded),
@@ -155,6 +159,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         await tree.start("listener probe", broker.listener_probe.run)
     await tree.start("readiness", Readiness(broker.storing, broker.health, metrics).run)
     await tree.start("broker statistics", statistics.run, report=reports.report_broker(statistics))
+    await tree.start("broker room", broker.room.run)
     return broker
 
 
@@ -183,6 +188,20 @@ def _storing(base: Foundation, storage: Storage, stream: Stream) -> StoringProbe
 def _disk_full(base: Foundation, storage: Storage) -> str | None:
     """Return why the disk is full, where readings are written to it."""
     return None if storage.postgres is None else base.disk.full
+
+
+def _room(
+    embedded: Mosquitto | None, statistics: BrokerStatistics, defence: FloodDefence, base: Foundation
+) -> RoomWatch:
+    limits = None if embedded is None else broker_limits(base.config)
+    return RoomWatch(
+        statistics,
+        base.metrics,
+        pid=lambda: None if embedded is None else embedded.status.pid,
+        store_bytes=lambda: None if embedded is None else embedded.store_bytes,
+        limit=None if limits is None else limits.memory_bytes,
+        on_nearly_full=defence.topics.want_sweep,
+    )
 
 
 def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:

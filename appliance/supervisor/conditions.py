@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from appliance.alerts.conditions.own import QUIET_SECONDS, ClockDoubt, OwnConditions, OwnState, SharedId
+from appliance.alerts.conditions.own import QUIET_SECONDS, ClockDoubt, FloodingUser, OwnConditions, OwnState, SharedId
 from appliance.alerts.conditions.watcher import ConditionWatcher
 from appliance.db.partitions import read_days
 from appliance.db.trio_psycopg import Connection
@@ -56,9 +56,9 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
 
 
 def _own_state(base: Foundation, broker: BrokerAccess, process: ProcessMetrics) -> OwnState:
-    doubt, disk = base.clock.doubt, process.disk
+    doubt, disk, health = base.clock.doubt, process.disk, broker.health()
     return OwnState(
-        broker.health().causes(),
+        {**health.warnings(), **health.causes()},
         broker.statistics.dropped,
         None if disk is None else disk.free,
         None if disk is None else disk.total,
@@ -68,6 +68,7 @@ def _own_state(base: Foundation, broker: BrokerAccess, process: ProcessMetrics) 
             for one in broker.log.client_ids.shared()
             if one.repeated and base.clock.now() - one.last_at < QUIET_SECONDS
         ],
+        [FloodingUser(one.user, one.detail, one.times) for one in broker.floods.current()],
     )
 
 

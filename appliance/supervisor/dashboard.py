@@ -111,7 +111,13 @@ def _snapshot(
         tasks=base.tree.status,
         process=process,
         dependencies=partial(
-            reports.dependencies, storage.health, storage.postgres, embedded, broker.client, broker.statistics
+            reports.dependencies,
+            storage.health,
+            storage.postgres,
+            embedded,
+            broker.client,
+            broker.statistics,
+            broker.room,
         ),
         limits=partial(
             reports.resource_limits,
@@ -124,6 +130,7 @@ def _snapshot(
             stream.pipeline,
         ),
         broker_terms=None if embedded is None else reports.broker_terms(embedded, broker_limits(config)),
+        flooders=broker.floods.current,
         shared_client_ids=broker.log.client_ids.shared,
         retention_days=config.retention.days,
         retention_blocked=lambda: stream.retention.blocked,
@@ -161,7 +168,11 @@ def _ports(
         sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
-            ListenerAddress(host if broker.embedded is None else None, port), limit_of, refusals, config.retention.days
+            ListenerAddress(host if broker.embedded is None else None, port),
+            limit_of,
+            refusals,
+            broker.floods.current,
+            config.retention.days,
         ),
         quarantine=QuarantinePort(
             ReplayPreviewer(pool, known.registry, clock, config.ingest, config.retention, grace=base.grace),

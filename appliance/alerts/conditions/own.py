@@ -32,6 +32,8 @@ SOON_FULL = 14
 """Days until the disk is full from which on there is an alert, as on System."""
 MAX_IDS_NAMED = 5
 """Client ids that an alert names; System shows more."""
+MAX_USERS_NAMED = 5
+"""Users that an alert names; System shows more."""
 MAX_OUTAGES = 20
 """Outages of Postgres that wait to be told."""
 
@@ -43,6 +45,7 @@ TROUBLES: Mapping[str, str] = {
     DISK: "The disk of {name} is full: messages are not stored",
     "storing": "Messages to {name} are not stored",
     "publishing": "Devices cannot publish to {name}",
+    "broker_memory": "The broker of {name} is nearly out of memory",
 }
 """The sentence for each part and deed that readiness names. Of Postgres nothing can be told while it is away."""
 
@@ -65,11 +68,20 @@ class SharedId:
 
 
 @dataclass(frozen=True, slots=True)
+class FloodingUser:
+    """A user that is shut out of the broker for what it sent. ``detail`` follows its name in a sentence."""
+
+    user: str
+    detail: str
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """What the appliance knows of itself at one moment."""
 
     causes: Mapping[str, str]
-    """What keeps it from being ready, by part or deed."""
+    """What keeps it from being ready or soon may, by part or deed."""
     dropped: int | None = None
     """Messages that the broker has dropped since its start; None: not known."""
     free: int | None = None
@@ -78,6 +90,8 @@ class OwnState:
     doubt: ClockDoubt | None = None
     shared_ids: Sequence[SharedId] = ()
     """Client ids that are fought over now."""
+    flooding: Sequence[FloodingUser] = ()
+    """Users that are shut out of the broker now."""
 
 
 @dataclass(slots=True)
@@ -177,6 +191,7 @@ class OwnConditions:
                 )
             )
         found += self._client_ids()
+        found += self._flooding()
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
@@ -250,6 +265,14 @@ class OwnConditions:
         ]
         text = "On {name}, devices of two tenants use the same client id and end each other's connection"
         return [self._condition("client_ids", Severity.HIGH, text, {"client_ids": named}, count=len(shared))]
+
+    def _flooding(self) -> list[Condition]:
+        users = self._last.flooding
+        if not users:
+            return []
+        named = [{"user": one.user, "detail": one.detail, "times": one.times} for one in users[:MAX_USERS_NAMED]]
+        text = "A user is shut out of the broker of {name} for a while: it sent what would have stopped it for others"
+        return [self._condition("floods", Severity.HIGH, text, {"users": named}, count=len(users))]
 
     def _condition(
         self,

@@ -110,6 +110,10 @@ class RetainedTopics:
         self._add_due(topic, size)
         return True
 
+    def want_sweep(self) -> None:
+        """Note that there may be copies of which nothing is known here."""
+        self.sweep_wanted = True
+
     def take(self, now: float, most: int) -> list[Retained]:
         """Return up to ``most`` topics to clear at ``now``; they rest from now on."""
         self._wake(now)

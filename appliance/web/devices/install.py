@@ -24,7 +24,7 @@ def install(mount: Mount) -> None:
     platform, renderer, port = mount.platform, mount.renderer, mount.ports.devices
     actions = DeviceActions(platform)
     mount.add(
-        listing.blueprint(renderer),
+        listing.blueprint(renderer, port),
         bulk_view.blueprint(renderer, actions),
         new.blueprint(renderer, actions, port),
         importing.blueprint(renderer, actions),

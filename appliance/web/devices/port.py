@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
 
+from appliance.broker.floods.record import Flooder
 from appliance.broker.refusals import BrokerRefusal
 from appliance.ingest.limits.terms import BucketState
 
@@ -40,5 +41,7 @@ class DevicesPort:
     """
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """What the broker refused lately, newest first: of all, of a tenant, or of a device (tenant id, device id)."""
+    flooders: Callable[[str | None], Sequence[Flooder]]
+    """Who is shut out of the broker for what it sent, the newest first: of all tenants, or of one."""
     retention_days: int
     """How many days readings are kept."""

@@ -32,6 +32,10 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
         dict[str, str],
         msgspec.Meta(description="`storing` or `publishing`: all parts are there, and it fails all the same."),
     ] = {}
+    warnings: Annotated[
+        dict[str, str],
+        msgspec.Meta(description="`broker_memory`: what does not keep it from being ready, and soon may."),
+    ] = {}
 
 
 def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprint:
@@ -55,11 +59,12 @@ def blueprint(platform: Platform, metrics_text: Callable[[], bytes]) -> Blueprin
     async def readyz() -> Response:
         """Answer by deeds: 503 while messages would not be stored, or devices could not publish them."""
         health = platform.health()
+        warnings = health.warnings()
         if missing := health.missing():
-            return answer(Readiness("not ready", missing), HTTPStatus.SERVICE_UNAVAILABLE)
+            return answer(Readiness("not ready", missing, warnings=warnings), HTTPStatus.SERVICE_UNAVAILABLE)
         if failing := health.failing():
-            return answer(Readiness("degraded", failing=failing), HTTPStatus.SERVICE_UNAVAILABLE)
-        return answer(Readiness("ready"))
+            return answer(Readiness("degraded", failing=failing, warnings=warnings), HTTPStatus.SERVICE_UNAVAILABLE)
+        return answer(Readiness("ready", warnings=warnings))
 
     @routes.get("/metrics")
     @allow(OPEN)

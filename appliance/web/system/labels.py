@@ -1,5 +1,6 @@
 """Sentences of the System page: about Postgres, the broker, what an acknowledgement guarantees, and the disk."""
 
+from appliance.broker.room import BrokerRoom
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.ingest.telemetry.expiry import Wait
@@ -29,9 +30,26 @@ def dependency_text(dependency: Dependency, view: SystemView) -> str:
             parts.append(
                 f"{formats.count(dependency.dropped)} messages dropped" if dependency.dropped else "nothing dropped"
             )
+    if dependency.room is not None:
+        parts += _room(dependency.room)
     if dependency.restarts:
         parts.append(f"restarted {dependency.restarts} times")
     return ", ".join(parts)
+
+
+def _room(room: BrokerRoom) -> list[str]:
+    """Return what the broker takes of memory and disk, as far as it is known."""
+    parts = []
+    if room.allocated is not None:
+        most = "" if room.limit is None else f" of {formats.size(room.limit)}"
+        parts.append(f"{formats.size(room.allocated)}{most} allocated")
+    if room.resident is not None:
+        parts.append(f"{formats.size(room.resident)} resident")
+    if room.store is not None:
+        parts.append(f"{formats.size(room.store)} on disk")
+    if room.retained is not None:
+        parts.append(f"{formats.count(room.retained)} retained messages")
+    return parts
 
 
 def promise(terms: BrokerTerms | None, latency: Percentiles | None) -> str:

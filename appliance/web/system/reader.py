@@ -16,6 +16,7 @@ import structlog
 import trio
 
 import appliance
+from appliance.broker.floods.record import Flooder
 from appliance.broker.takeover import SharedClientId
 from appliance.clock import Clock
 from appliance.db.migrations import shipped
@@ -132,6 +133,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     limits: Sequence[ResourceLimit]
     broker_terms: BrokerTerms | None
     """None for an external broker, whose settings are unknown."""
+    flooders: Sequence[Flooder]
+    """Users that are shut out of the broker for what they sent, the newest first."""
     shared_client_ids: Sequence[SharedClientId]
     """MQTT client ids that devices of two tenants have used lately, the newest first."""
     end_to_end: EndToEnd
@@ -215,6 +218,7 @@ class SystemReader:
             dependencies=dependencies,
             limits=system.limits(),
             broker_terms=system.broker_terms,
+            flooders=system.flooders(),
             shared_client_ids=system.shared_client_ids(),
             end_to_end=system.end_to_end(),
             tasks=system.tasks(now),

@@ -53,6 +53,7 @@ _PARTS = (
     "balance",
     "kpis",
     "peers",
+    "floods",
     "client-ids",
     "tasks",
     "services",

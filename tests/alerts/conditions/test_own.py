@@ -9,6 +9,7 @@ from appliance.alerts.conditions.own import (
     MUCH_FREE,
     QUIET_SECONDS,
     ClockDoubt,
+    FloodingUser,
     OwnConditions,
     OwnState,
     SharedId,
@@ -66,6 +67,25 @@ def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> 
     assert shown == [{"client_id": "{name}%s", "users": ["acme/device/a", "globex/device/b"], "times": 7}] * 5
     assert seen.own.affected() == [], "no customer is told of another"
     assert seen.after(1, shared_ids=[]) == []
+
+
+def test_users_that_are_shut_out_for_a_flood_are_an_alert_while_they_are() -> None:
+    seen = Seen()
+    user = FloodingUser("{name}", "sent too much", 2)
+    text = "A user is shut out of the broker of barn for a while: it sent what would have stopped it for others"
+    assert seen.after(1, flooding=[user] * 9) == [text]
+    (condition,) = seen.own.holding(None)
+    assert (condition.severity, condition.count) == (Severity.HIGH, 9)
+    assert condition.details["users"] == [{"user": "{name}", "detail": "sent too much", "times": 2}] * 5
+    assert seen.own.affected() == [], "no customer is told of another"
+    assert seen.after(1, flooding=[]) == []
+
+
+def test_a_broker_that_is_nearly_out_of_memory_is_an_alert_once_that_lasts() -> None:
+    seen = Seen()
+    assert seen.after(causes={"broker_memory": "the broker has allocated 700 of 805 MB"}) == []
+    assert seen.after(LASTING_SECONDS) == ["The broker of barn is nearly out of memory"]
+    assert seen.after(1, causes={}) == []
 
 
 def test_an_outage_of_postgres_is_kept_until_it_is_told() -> None:

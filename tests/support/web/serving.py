@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from appliance.alerts.maintenance.book import MaintenanceBook
+from appliance.broker.floods.record import Flooder
 from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
@@ -150,6 +151,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         ],
         limits=lambda: [ResourceLimit("Rate buckets", 471, 200_000)],
         broker_terms=BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368),
+        flooders=list,
         shared_client_ids=list,
         retention_days=30,
         retention_blocked=lambda: False,
@@ -180,6 +182,7 @@ class Parts:
         snapshot: Snapshot | None = None,
         source: MessageSource | None = None,
         broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]] | None = None,
+        flooders: Callable[[str | None], Sequence[Flooder]] | None = None,
         listener: ListenerAddress | None = None,
         grace: timedelta | None = None,
         plans: Mapping[str, int] | None = None,
@@ -204,6 +207,8 @@ class Parts:
             ports = replace(ports, system=replace(ports.system, snapshot=snapshot))
         if source is not None:
             ports = replace(ports, ingest=replace(ports.ingest, source=source))
+        if flooders is not None:
+            ports = replace(ports, devices=replace(ports.devices, flooders=flooders))
         if listener is not None:
             ports = replace(ports, devices=replace(ports.devices, listener=listener))
         if broker_refusals is not None:
@@ -257,6 +262,7 @@ def parts(
             ListenerAddress(None, 1883),
             lambda *_: BucketState(10, 50, 50, overflow=False, allowance=172_800, allowance_limit=864_000),
             no_refusals,
+            lambda _tenant: [],
             snapshot.retention_days,
         ),
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),

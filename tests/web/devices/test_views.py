@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 
+from appliance.broker.floods.record import FloodCause, Flooder
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
@@ -353,6 +354,27 @@ async def test_a_device_whose_client_id_another_client_uses_says_so_for_an_hour(
     assert "Leave the client id empty, or use the user name" in page
     assert "It is shut out by the broker." in await shown(replace(told, shut_out=True))
     assert "Two clients use one client id." not in await shown(replace(told, at=now - 3700))
+
+
+async def test_a_user_that_is_shut_out_of_the_broker_is_named_to_its_own_tenant(database: Database) -> None:
+    await prepare(database, NewDevice("d"))
+    now = datetime.now(UTC).timestamp()
+    claim = Flooder("acme", FloodCause.RETAINED, "left <b>3,001</b> retained messages", now, now + 300, 1)
+    other = replace(claim, user="globex")
+
+    def flooders(tenant_id: str | None) -> list[Flooder]:
+        return [one for one in (claim, other) if tenant_id in (None, one.tenant_id)]
+
+    async with over(database, flooders=flooders) as served, person(served, database) as admin:
+        page, device = await admin.get("/devices"), await admin.get("/devices/d")
+    assert "The claim user acme is shut out of the broker until" in text(page)
+    assert "It left &lt;b&gt;3,001&lt;/b&gt; retained messages." in page.text
+    assert "globex" not in page.text
+    assert "The claim user, as which it connects, left" in text(device)
+    own = replace(claim, user="acme/device/d")
+    async with over(database, flooders=lambda _tenant: [own]) as served, person(served, database) as admin:
+        assert "The user acme/device/d is shut out of the broker" in text(await admin.get("/devices"))
+        assert "shut out" not in text(await admin.get("/devices/d")), "it has no credential, so that is not its user"
 
 
 async def test_readers_are_shown_no_buttons_and_get_no_forms(database: Database) -> None:

@@ -35,6 +35,17 @@ async def test_readyz_is_degraded_while_nothing_is_stored_though_all_parts_are_t
     assert answer.json() == {"status": "degraded", "failing": {"storing": "the disk is full"}}
 
 
+async def test_readyz_names_a_broker_that_is_nearly_out_of_memory_and_stays_ready() -> None:
+    health = Health(None, None, None, broker_memory="the broker has allocated 700 of 805 MB")
+    async with without_database(health=health) as served, http_client() as client:
+        answer = await client.get(f"{served.url}/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "status": "ready",
+        "warnings": {"broker_memory": "the broker has allocated 700 of 805 MB"},
+    }
+
+
 async def test_metrics_are_prometheus_text() -> None:
     async with without_database() as served, http_client() as client:
         answer = await client.get(f"{served.url}/metrics")

@@ -11,6 +11,8 @@ import httpx
 import pytest
 import trio
 
+from appliance.broker.floods.record import FloodCause, Flooder
+from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
@@ -88,6 +90,23 @@ async def test_it_shows_client_ids_that_two_tenants_use_and_who_is_shut_out(data
     assert [one["client_id"] for one in answer["shared_client_ids"]] == ["<esp>", "acme/device/a"]
     async with page(database) as asking:
         assert "Client ids of two tenants" not in (await asking.get("/system")).text
+
+
+async def test_it_shows_who_is_shut_out_of_the_broker_and_what_the_broker_takes(database: Database) -> None:
+    now = SystemClock().now()
+    flooder = Flooder("globex", FloodCause.RETAINED, "left <b>3,001</b> retained messages", now, now + 300, 2)
+    room = BrokerRoom(24_000_000, 805_306_368, 31_000_000, 5_800_000, 52)
+    broker = Dependency("Mosquitto", embedded=True, version="2.0.11", trouble=None, room=room)
+    async with page(database, flooders=lambda: [flooder], dependencies=lambda: [broker]) as asking:
+        html = (await asking.get("/system")).text
+        answer = (await asking.get("/operator/system")).json()
+    for text in ("Shut out of the broker", "globex", "It left &lt;b&gt;3,001&lt;/b&gt; retained messages"):
+        assert text in html
+    assert "24.0 MB of 805 MB allocated, 31.0 MB resident, 5.8 MB on disk, 52 retained messages" in html
+    assert [one["user"] for one in answer["flooders"]] == ["globex"]
+    assert answer["companions"][0]["room"]["retained"] == 52
+    async with page(database) as asking:
+        assert "Shut out of the broker" not in (await asking.get("/system")).text
 
 
 async def test_it_shows_every_service_and_the_tasks_below_it(database: Database) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 
+from appliance.broker.accounts import device_user
+from appliance.broker.floods.record import Flooder
 from appliance.broker.refusals import BrokerRefusal, RefusalCause
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import credential as credentials
@@ -66,6 +68,8 @@ class DeviceFacts:
     readings: int
     """Readings of RECENT_PERIOD; messages.COUNTED + 1 stands for more."""
     broker_refusals: Sequence[BrokerRefusal]
+    flooder: Flooder | None
+    """Its broker user, if that is shut out for what it sent."""
     client_id_rivals: Sequence[BrokerRefusal]
     """What the broker ended lately because two clients use one client id."""
     lines: Lines
@@ -147,13 +151,16 @@ async def _facts(
     adjusted = member.ts_adjusted_at
     refused = port.broker_refusals(tenant_id, device_id)
     causes = await quarantine_store.counts(connection, Selection(tenant_id=tenant_id, device_id=device_id))
+    credential = await credentials.get(connection, tenant_id, device_id)
+    user = tenant_id if credential is None else device_user(tenant_id, device_id)
     return DeviceFacts(
-        credential=await credentials.get(connection, tenant_id, device_id),
+        credential=credential,
         subscription=subscription,
         subscription_name="" if subscription is None else subscription_title(subscription),
         numbering=await messages.numbering(connection, tenant_id, device_id, moment - RECENT_PERIOD),
         readings=await messages.count_since(connection, tenant_id, device_id, moment - RECENT_PERIOD),
         broker_refusals=refused[:BROKER_REFUSALS_SHOWN],
+        flooder=next((one for one in port.flooders(tenant_id) if one.user == user), None),
         client_id_rivals=_client_id_rivals(refused, moment.timestamp()),
         lines=lines(port.listener, tenant_id, device_id, own_url(renderer.platform.public_url), request.host),
         held=sum(cause.held for cause in causes if cause.reason in HELD_REASONS),

@@ -21,6 +21,7 @@ from appliance.web.devices import export, metric_values
 from appliance.web.devices.labels import DEVICE_STATUSES, NONE
 from appliance.web.devices.maintenance import InMaintenance, in_maintenance
 from appliance.web.devices.metric_values import MetricValue
+from appliance.web.devices.port import DevicesPort
 from appliance.web.devices.query import DeviceQuery, filter_of
 from appliance.web.devices.seat_choices import subscriptions_of
 from appliance.web.devices.views.alerts import OpenCount, open_counts
@@ -81,15 +82,15 @@ class FilterChoices:
     subscriptions: Sequence[tuple[str, str]]
 
 
-def blueprint(renderer: PageRenderer) -> Blueprint:
+def blueprint(renderer: PageRenderer, port: DevicesPort) -> Blueprint:
     """Return the routes of the list."""
     routes = Blueprint("devices", __name__)
-    _add_list(routes, renderer)
+    _add_list(routes, renderer, port)
     _add_close_claim(routes, renderer)
     return routes
 
 
-def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
+def _add_list(routes: Blueprint, renderer: PageRenderer, port: DevicesPort) -> None:
     platform, access = renderer.platform, renderer.platform.access
     count_cache = DeviceCountCache(platform.clock)
 
@@ -123,6 +124,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer) -> None:
             counts=counts,
             choices=_choices(counts, owned, site_names),
             open_claims=open_claims,
+            flooders=port.flooders(tenant_id),
             may_change=may_change(who),
             steps=STEPS,
             statuses=DEVICE_STATUSES,
