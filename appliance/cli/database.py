@@ -50,7 +50,7 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
             postgres = Postgres(data, roles=[role.name for role in ROLES], clock=service_clock(config))
             place = await nursery.start(postgres.run)
             alone = Endpoint.local(place.socket_dir, place.port)
-            await bootstrap.prepare(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
+            await bootstrap.prepare_own(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
             async with await connect(alone.conninfo(OWNER)) as connection:
                 await migrate(connection, clock=service_clock(config))
             yield alone

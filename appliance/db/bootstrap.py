@@ -18,6 +18,20 @@ from appliance.errors import ApplianceError
 MINIMUM_VERSION = 15
 """Of Postgres: below, everybody may create tables in the schema ``public``."""
 
+WRITERS = (
+    "lo_creat",
+    "lo_create",
+    "lo_from_bytea",
+    "lo_put",
+    "lo_truncate",
+    "lo_truncate64",
+    "lo_unlink",
+    "lowrite",
+    "pg_logical_emit_message",
+)
+"""Functions that Postgres opens to everybody, and that write past all tables and policies: large objects, and the log
+of changes. Nothing of ours uses them."""
+
 STATEMENTS = statements.load("db")
 
 log = structlog.get_logger(__name__)
@@ -44,9 +58,18 @@ async def prepare(admin_conninfo: str, dbname: str) -> None:
         try:
             await _open_to_roles(connection, dbname)
             await _take_over(connection)
+            await _close_writers(connection)
         except psycopg.errors.InsufficientPrivilege as error:
             raise ApplianceError(_dba(connection.info.user, dbname, error)) from error
         await _check_schema(connection, dbname)
+
+
+async def prepare_own(admin_conninfo: str, dbname: str) -> None:
+    """Prepare the database of a server that is ours alone; its other databases are closed to the roles. As prepare."""
+    await prepare(admin_conninfo, dbname)
+    async with await connect(make_conninfo(admin_conninfo, client_encoding="UTF8")) as connection:
+        for other in ("postgres", "template1"):  # as the server is made, everybody may make temporary tables there
+            await connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(other)))
 
 
 async def _enter(admin_conninfo: str) -> Connection[Any]:
@@ -109,6 +132,24 @@ async def _open_to_roles(connection: Connection[Any], dbname: str) -> None:
         await connection.execute(
             sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(roles.INGEST))
         )
+
+
+async def _close_writers(connection: Connection[Any]) -> None:
+    """Take WRITERS from everybody, which only a superuser can; without one the log says what a superuser can run.
+
+    The roles work without them, so that a server where nobody is a superuser is warned of and not refused.
+    """
+    names = {"names": list(WRITERS), "role": roles.WEB}
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", [locks.BOOTSTRAP_LOCK])
+        cursor = await connection.execute(STATEMENTS["callable_functions"], names)
+        found = [signature for (signature,) in await cursor.fetchall()]
+        statement = f"REVOKE EXECUTE ON FUNCTION {', '.join(found)} FROM PUBLIC"
+        if found and connection.info.parameter_status("is_superuser") == "on":
+            await connection.execute(sql.SQL(statement))
+        elif found:
+            mend = f"as a superuser run there: {statement};"
+            log.warning("roles may write past the tables of the database", mend=mend)
 
 
 async def _take_over(connection: Connection[Any]) -> None:

@@ -97,7 +97,7 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
         endpoint = Endpoint.local(place.socket_dir, place.port)
         own = make_conninfo(endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE)
         await some_room(base.disk)
-        await persist(base.disk, partial(bootstrap.prepare, own, DATABASE), what="database")
+        await persist(base.disk, partial(bootstrap.prepare_own, own, DATABASE), what="database")
     else:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)

@@ -55,6 +55,12 @@ SELECT
   has_schema_privilege(%(owner)s::text, 'public', 'CREATE'),
   (SELECT bool_or(has_schema_privilege(other, 'public', 'CREATE')) FROM unnest(%(others)s::text[]) AS other)
 
+-- name: callable_functions
+SELECT oid::regprocedure::text FROM pg_proc
+WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%(names)s::text[])
+  AND has_function_privilege(%(role)s::text, oid, 'EXECUTE')
+ORDER BY 1
+
 -- name: create_migration_table
 CREATE TABLE IF NOT EXISTS schema_migrations (
   version integer PRIMARY KEY CHECK (version > 0),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from psycopg import sql
+from structlog.testing import capture_logs
 
 from appliance.clock import SystemClock
 from appliance.db import bootstrap, roles
@@ -95,6 +96,36 @@ async def test_prepare_lets_only_the_roles_in(own_server: PostgresServer) -> Non
         await connection.execute("CREATE TEMPORARY TABLE staging (n int)")
 
 
+async def test_nobody_writes_past_the_tables(own_server: PostgresServer) -> None:
+    """Large objects have no policy, belong to no tenant, and stay when their transaction is forgotten."""
+    await bootstrap.prepare(own_server.conninfo(), "closed")
+    await bootstrap.prepare(own_server.conninfo(), "closed")
+    for role in (roles.WEB, roles.INGEST, roles.OWNER):
+        async with await connect(own_server.conninfo("closed", role)) as connection:
+            for statement in (
+                "SELECT lo_create(0)",
+                "SELECT lo_creat(-1)",
+                "SELECT lo_from_bytea(0, '\\x00')",
+                "SELECT pg_logical_emit_message(false, 'a', 'b')",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await connection.execute(statement.encode())
+
+
+async def test_a_server_of_our_own_has_no_other_database_for_the_roles(own_server: PostgresServer) -> None:
+    await bootstrap.prepare_own(own_server.conninfo(), "appliance")
+    try:
+        for other in ("postgres", "template1"):
+            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                await connect(own_server.conninfo(other, roles.WEB))
+    finally:
+        as_superuser(
+            own_server,
+            "GRANT CONNECT, TEMPORARY ON DATABASE postgres TO PUBLIC",
+            "GRANT CONNECT ON DATABASE template1 TO PUBLIC",
+        )
+
+
 async def test_prepare_refuses_roles_that_were_changed(own_server: PostgresServer) -> None:
     await bootstrap.prepare(own_server.conninfo(), "appliance")
     as_superuser(own_server, "ALTER ROLE appliance_web BYPASSRLS")
@@ -130,7 +161,13 @@ async def test_an_external_login_with_the_roles_is_enough(own_server: PostgresSe
         "GRANT appliance_owner, appliance_ingest, appliance_web, appliance_backup TO tenant_login",
         "CREATE DATABASE edge OWNER appliance_owner TEMPLATE template0 ENCODING 'UTF8'",
     )
-    await bootstrap.prepare(external, "edge")
+    with capture_logs() as logs:
+        await bootstrap.prepare(external, "edge")
+    (warned,) = [line for line in logs if line["log_level"] == "warning"]
+    as_superuser(own_server, warned["mend"].removeprefix("as a superuser run there: "), dbname="edge")
+    with capture_logs() as logs:
+        await bootstrap.prepare(external, "edge")
+    assert [line for line in logs if line["log_level"] == "warning"] == [], "the mend helps"
     async with await connect(Endpoint.external(external).conninfo(roles.OWNER)) as connection:
         assert await migrate(connection, clock=SystemClock())
 
