@@ -615,6 +615,7 @@ PREVIEWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "/customer/alert-rules/preview",
         {"name": "Silence", "severity": "low", "kind": "no_data", "seconds": 60},
     ),
+    "POST /devices/+credentials": ("/devices/+credentials", {"credentials": f"pump-1 {'p' * 24} {'t' * 24}"}),
 }
 """What is sent by POST because it is long, and changes nothing: each with its path and what is sent."""
 BY_DEVICES = frozenset(
