@@ -108,6 +108,9 @@ class Metrics:
             "appliance_broker_floods", "Users shut out of the broker for what they sent, by cause", ["cause"]
         )
         self.retained_cleared = counter("appliance_retained_cleared", "Retained messages cleared from the broker")
+        self.broker_unsaved = gauge(
+            "appliance_broker_unsaved", "1 while the broker cannot save its queue, which a stop of it would lose"
+        )
         self.client_id_takeovers = counter(
             "appliance_client_id_takeovers",
             "Connections of devices that another client ended by using their client id, by how their users are related",

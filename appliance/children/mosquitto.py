@@ -92,6 +92,11 @@ class Mosquitto:
         return self._program.store_bytes()
 
     @property
+    def unsaved(self) -> str | None:
+        """Why the broker cannot save its queue, which it has in memory alone then; None while it can."""
+        return self._program.saves.trouble
+
+    @property
     def program(self) -> MosquittoProgram:
         """The broker in use, once :meth:`run` has started."""
         if self._program.program is None:

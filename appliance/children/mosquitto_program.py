@@ -22,6 +22,7 @@ from appliance.children.data_dir import DataDir
 from appliance.children.files import bring_up_to_date, write_atomically
 from appliance.children.leftovers import stop_leftovers
 from appliance.children.mosquitto_reload import BEGINS, Reloader
+from appliance.children.mosquitto_saves import Saves
 from appliance.children.polling import until
 from appliance.children.ports import free_port, is_free, port_owner
 from appliance.children.process import Child, Command
@@ -86,6 +87,7 @@ class BrokerProgram:
         self.devices_wanted = False
         self.stores_lost = 0
         self.reloader = Reloader()
+        self.saves = Saves(data_dir.path / "mosquitto" / files.STORE, self._is_whole)
         self._state_is_lost = False
         self._folder = data_dir.path / "mosquitto"
         self._data_dir = data_dir
@@ -130,6 +132,7 @@ class BrokerProgram:
             self._require_port()
             self._state_is_lost = False
         self._receipt.unlink(missing_ok=True)
+        self.saves.started()
         async with self._writing:
             self._render(self.program)
         self._debug_lines = self._debug_logging
@@ -162,6 +165,8 @@ class BrokerProgram:
             self._on_line(line)
         if BROKEN_STORE.search(line):
             self._store_broken = True
+        if self.saves.heard(line):
+            return None
         if BEGINS in line:
             self._debug_lines = self._debug_logging
         if UNLOGGED.match(line) or (self._debug_lines and not line.startswith(("Error", "Warning"))):
@@ -175,11 +180,15 @@ class BrokerProgram:
         return line
 
     async def ended(self, child: Child) -> None:
-        """After a clean stop with the device listener open, record the store; after anything else, trust nothing."""
-        clean = child.returncode == 0
-        if not clean:
+        """After a clean stop with the device listener open, record the store; after anything else, trust nothing.
+
+        On a full disk, a stop is clean all the same when the last save has failed, or was cut off without a word.
+        """
+        if child.returncode != 0:
             self.devices_wanted = False
-        elif self.devices_open and (seen := self._look_at_store()) is not None:
+        elif self.saves.trouble is not None:
+            log.error("the broker stopped without saving its queue: it is as it was saved last")
+        elif self.devices_open and self._is_whole() and (seen := self._look_at_store()) is not None:
             try:
                 write_atomically(self._receipt, msgspec.json.encode(seen))
             except OSError as error:  # a full disk: the next start checks the store instead
@@ -272,6 +281,10 @@ class BrokerProgram:
             return True
         self.lose_state("the store is not the one that was saved")
         return False
+
+    def _is_whole(self) -> bool:
+        """Return whether the store has its end, where our subscription stands once devices were let in."""
+        return not self.devices_open or (self.program is not None and self._store_holds_subscription(self.program))
 
     def _store_holds_subscription(self, program: MosquittoProgram) -> bool:
         """Return whether the store that the next broker reads has our session with its subscription.

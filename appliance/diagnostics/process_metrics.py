@@ -14,6 +14,7 @@ import trio
 
 from appliance.clock import Clock
 from appliance.diagnostics.latency import STEP, LatencyHistory
+from appliance.disk.reserve import FOLDER as RESERVE
 from appliance.metrics import Metrics
 from appliance.runtime.periodic import every
 
@@ -34,6 +35,8 @@ class Disk:
     postgres: int
     broker: int
     rest: int
+    reserve: int
+    """Kept back for a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class ProcessMetrics:
 def measure(folder: Path) -> Disk:
     """Return the size of the parts of the data folder, as the file system counts it. Raises OSError."""
     place = os.statvfs(folder)
-    parts = {"postgres": 0, "mosquitto": 0}
+    parts = {"postgres": 0, "mosquitto": 0, RESERVE: 0}
     rest = 0
     for entry in os.scandir(folder):
         size = _taken(entry)
@@ -137,7 +140,7 @@ def measure(folder: Path) -> Disk:
         else:
             rest += size
     total, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
-    return Disk(total, free, parts["postgres"], parts["mosquitto"], rest)
+    return Disk(total, free, parts["postgres"], parts["mosquitto"], rest, parts[RESERVE])
 
 
 def _taken(entry: "os.DirEntry[str]") -> int:

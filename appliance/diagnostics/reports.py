@@ -13,7 +13,8 @@ from appliance.db.pool import Pool
 from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
 from appliance.diagnostics.health import DatabaseHealth
-from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom, ResourceLimit
+from appliance.disk.levels import levels_of_bytes
 from appliance.disk.watch import DiskWatch
 from appliance.ingest.admission import MAX_ROUTES, Admission
 from appliance.ingest.limits.limiter import Limiter
@@ -54,6 +55,21 @@ def report_disk(watch: DiskWatch) -> Callable[[], Report]:
         return Report(doing, trouble=watch.full)
 
     return report
+
+
+def disk_room(watch: DiskWatch) -> DiskRoom:
+    """Return the room on the disk as it was at the last look, twice a second."""
+    room, reserve, levels = watch.room, watch.reserve, levels_of_bytes(watch.room.total)
+    return DiskRoom(
+        state=watch.state.name.lower(),
+        free=room.free,
+        total=room.total,
+        reserve=reserve.held_bytes,
+        reserve_wanted=levels.reserve,
+        full_below=levels.full,
+        needed=levels.full_over + levels.reserve,
+        cause=watch.full,
+    )
 
 
 def report_database(health: DatabaseHealth) -> Callable[[], Report]:
@@ -130,7 +146,6 @@ def dependencies(
     """Return the status of Postgres and Mosquitto, embedded or external."""
     server = None if postgres is None else postgres.status
     kept = None if broker is None else broker.status
-    link = client.link
     return [
         Dependency(
             "Postgres",
@@ -146,7 +161,7 @@ def dependencies(
             "Mosquitto" if broker is not None else "Broker",
             embedded=kept is not None,
             version=watch.version if broker is None else broker.program.version_text,
-            trouble=None if link.state is LinkState.READY else link.detail or link.state.value,
+            trouble=_trouble_of_broker(broker, client),
             restarts=0 if kept is None else kept.restarts,
             started_at=None if kept is None else kept.started_at,
             last_error=(None if kept is None else kept.last_error) or client_id_contest(client),
@@ -155,6 +170,15 @@ def dependencies(
             room=room.room,
         ),
     ]
+
+
+def _trouble_of_broker(broker: Mosquitto | None, client: Client) -> str | None:
+    link = client.link
+    if link.state is not LinkState.READY:
+        return link.detail or link.state.value
+    if broker is None or broker.unsaved is None:
+        return None
+    return f"cannot save its queue ({broker.unsaved}): a stop of the broker loses what waits in it"
 
 
 def resource_limits(

@@ -59,6 +59,25 @@ class BrokerTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskRoom:
+    """The room on the disk of the data folder. Sizes are bytes."""
+
+    state: str
+    """``ok``, ``low`` or ``full``."""
+    free: int
+    total: int
+    reserve: int
+    """What is kept back for a full disk; 0 while it is given back."""
+    reserve_wanted: int
+    full_below: int
+    """With less free, the disk is full."""
+    needed: int
+    """What must be free until a full disk is full no more: for the reserve, and some room."""
+    cause: str | None
+    """Why it is full; None while it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything of the process that the System page shows and the accounting does not hold."""
 
@@ -67,6 +86,7 @@ class Snapshot:
     tasks: Callable[[float], Sequence[ServiceStatus]]
     """The services that run, in the order of their start; called with the service time."""
     process: ProcessMetrics
+    room: Callable[[], DiskRoom]
     instance: str
     """The id of this appliance: several may share a database."""
     dependencies: Callable[[], Sequence[Dependency]]

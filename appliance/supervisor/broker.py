@@ -83,8 +83,16 @@ class BrokerAccess:
             broker = SILENT
         probe = self.listener_probe
         publishing = None if probe is None else probe.trouble
-        storing, memory = self.storing.trouble, self.room.trouble
-        return Health(away, broker, database.schema, storing, publishing, memory, self.disk_full())
+        return Health(
+            away,
+            broker,
+            database.schema,
+            self.storing.trouble,
+            publishing,
+            self.room.trouble,
+            self.disk_full(),
+            None if self.embedded is None else self.embedded.unsaved,
+        )
 
     def missing(self) -> bool:
         """Return whether a part is not there."""
@@ -248,6 +256,7 @@ async def _start_mosquitto(base: Foundation, users: Users, log: BrokerLog) -> Mo
         debug_logging=log.refusals.debug_logging,
         bind_client_ids=config.broker.bind_client_ids,
     )
+    base.metrics.broker_unsaved.set_function(lambda: float(mosquitto.unsaved is not None))
     report = reports.report_child(lambda: mosquitto.status, lambda: mosquitto.program.version_text)
     await base.tree.start("mosquitto", mosquitto.run, report=report)
     return mosquitto

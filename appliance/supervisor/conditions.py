@@ -11,6 +11,7 @@ from appliance.alerts.conditions.watcher import ConditionWatcher
 from appliance.db.partitions import read_days
 from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.disk.levels import DiskState
 from appliance.ingest.telemetry.disk_outlook import disk_outlook
 from appliance.supervisor.broker import BrokerAccess
 from appliance.supervisor.foundation import Foundation
@@ -37,7 +38,7 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
     own = OwnConditions(
         base.instance,
         socket.gethostname(),
-        partial(_own_state, base, broker, process),
+        partial(_own_state, base, broker),
         clock,
         own_broker=broker.embedded is not None,
     )
@@ -55,13 +56,14 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
     return Watch(process, own)
 
 
-def _own_state(base: Foundation, broker: BrokerAccess, process: ProcessMetrics) -> OwnState:
-    doubt, disk, health = base.clock.doubt, process.disk, broker.health()
+def _own_state(base: Foundation, broker: BrokerAccess) -> OwnState:
+    doubt, room, health = base.clock.doubt, base.disk.room, broker.health()
     return OwnState(
         {**health.warnings(), **health.causes()},
         broker.statistics.dropped,
-        None if disk is None else disk.free,
-        None if disk is None else disk.total,
+        room.free,
+        room.total,
+        base.disk.state is not DiskState.OK,
         None if doubt is None else ClockDoubt(doubt.cause.value, doubt.since),
         [
             SharedId(one.client_id, one.users, one.times)

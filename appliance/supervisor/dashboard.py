@@ -110,6 +110,7 @@ def _snapshot(
         age=base.tree.age,
         tasks=base.tree.status,
         process=process,
+        room=partial(reports.disk_room, base.disk),
         dependencies=partial(
             reports.dependencies,
             storage.health,

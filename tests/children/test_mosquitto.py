@@ -27,6 +27,7 @@ from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
 from appliance.mqtt.client import Client
 from tests.support.busy import within
+from tests.support.small_volume import MB, may_mount, small_volume
 
 pytestmark = pytest.mark.real
 
@@ -389,3 +390,23 @@ async def test_frozen_it_is_found_by_asking_it_and_started_again(data_path: Path
                 await until(lambda: mosquitto.status.restarts == 1 and mosquitto.ready.is_set(), period=0.01)
             assert mosquitto.status.pid != before
             assert not Path(f"/proc/{before}").exists()
+
+
+@pytest.mark.skipif(not may_mount(), reason="only root can mount a small file system")
+async def test_a_queue_that_cannot_be_saved_is_said_and_a_stop_does_not_call_the_older_store_complete(
+    folder: Path,
+) -> None:
+    with small_volume(folder / "data", 8 * MB) as volume, open_data_dir(volume.path) as data_dir:
+        async with running(broker(data_dir)) as mosquitto:
+            await let_devices_in(mosquitto, data_dir)
+
+            def says(unsaved: bool) -> bool:
+                mosquitto.save()
+                return (mosquitto.unsaved is not None) is unsaved
+
+            for full in (True, False, True):
+                volume.fill(0) if full else volume.clear()
+                with trio.fail_after(60):
+                    await until(functools.partial(says, full), period=0.05)
+            assert not list((volume.path / "mosquitto").glob("*.new")), "its room is needed"
+        assert not (volume.path / "broker-saved.json").exists()

@@ -124,6 +124,11 @@ def test_a_full_disk_explains_what_is_not_stored_and_is_named_beside_a_part_that
     assert Health(None, None, None, disk="is full").missing() == {}
 
 
+def test_a_broker_that_cannot_save_its_queue_is_a_warning() -> None:
+    health = Health(None, None, None, broker_queue="No space left on device")
+    assert (health.causes(), health.warnings()) == ({}, {"broker_queue": "No space left on device"})
+
+
 def test_what_is_missing_explains_what_fails() -> None:
     broken = Health("away", None, None, storing="nothing was stored", publishing="refused")
     assert broken.causes() == broken.missing() == {"postgres": "away"}

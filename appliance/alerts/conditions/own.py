@@ -24,10 +24,6 @@ LASTING_SECONDS = 10.0
 QUIET_SECONDS = 600.0
 """Seconds without a drop after which the broker is taken to keep messages again, and without a takeover after which a
 client id is not fought over any more."""
-LEAST_FREE, ROOM_AGAIN = 0.05, 0.07
-"""Shares of the disk: with less free it is nearly full, with more it is not any more."""
-MUCH_FREE = 5 * 1024**3
-"""Bytes with which no disk is nearly full, however large it is."""
 SOON_FULL = 14
 """Days until the disk is full from which on there is an alert, as on System."""
 MAX_IDS_NAMED = 5
@@ -43,6 +39,7 @@ TROUBLES: Mapping[str, str] = {
     "broker": "The broker of {name} is not reachable",
     "schema": "The database of {name} has not the schema that this version needs",
     DISK: "The disk of {name} is full: messages are not stored",
+    "broker_queue": "The broker of {name} cannot save its queue: a stop of it loses what waits there",
     "storing": "Messages to {name} are not stored",
     "publishing": "Devices cannot publish to {name}",
     "broker_memory": "The broker of {name} is nearly out of memory",
@@ -87,6 +84,8 @@ class OwnState:
     free: int | None = None
     """Bytes of the disk of the data folder; None: not measured yet."""
     total: int | None = None
+    low: bool = False
+    """Whether little of it is free."""
     doubt: ClockDoubt | None = None
     shared_ids: Sequence[SharedId] = ()
     """Client ids that are fought over now."""
@@ -137,7 +136,6 @@ class OwnConditions:
     _lasting: dict[str, Lasting] = field(default_factory=dict)
     _drops: Drops | None = None
     _dropped: int | None = None
-    _full: bool = False
     _last: OwnState = field(default_factory=lambda: OwnState({}))
     _first_look: float | None = None
 
@@ -167,9 +165,6 @@ class OwnConditions:
             self._first_look = monotonic
         self._note_causes(state.causes, now, monotonic)
         self._note_drops(state.dropped, now, monotonic)
-        if state.free is not None and state.total:
-            limit = ROOM_AGAIN if self._full else LEAST_FREE
-            self._full = state.free < min(limit * state.total, MUCH_FREE)
         self._last = state
 
     def holding(self, full_in: int | None) -> list[Condition]:
@@ -243,7 +238,7 @@ class OwnConditions:
             self._drops = None
 
     def _disk(self, full_in: int | None) -> list[Condition]:
-        if self._full:
+        if self._last.low:
             details = {"free_bytes": self._last.free, "total_bytes": self._last.total}
             return [self._condition(DISK, Severity.CRITICAL, "The disk of {name} is nearly full", details)]
         if full_in is None or full_in > SOON_FULL:

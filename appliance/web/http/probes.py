@@ -30,11 +30,13 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: Annotated[dict[str, str], msgspec.Meta(description="Parts that are not there, with what is wrong.")] = {}
     failing: Annotated[
         dict[str, str],
-        msgspec.Meta(description="`storing` or `publishing`: all parts are there, and it fails all the same."),
+        msgspec.Meta(description="`disk`, `storing` or `publishing`: all parts are there, and it fails all the same."),
     ] = {}
     warnings: Annotated[
         dict[str, str],
-        msgspec.Meta(description="`broker_memory`: what does not keep it from being ready, and soon may."),
+        msgspec.Meta(
+            description="`broker_memory`, `broker_queue`: what does not keep it from being ready, and soon may."
+        ),
     ] = {}
 
 

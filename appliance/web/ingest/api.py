@@ -118,8 +118,11 @@ def blueprint(platform: Platform, port: IngestPort) -> Blueprint:
     )
     async def take(tenant_id: str, device_id: str, kind: str) -> Response:
         """Accept messages of one device."""
-        if platform.health().postgres is not None:
+        health = platform.health()
+        if health.postgres is not None:
             return _away()
+        if health.disk is not None:
+            return _full()
         return await _take(platform, port.source, tenant_id, device_id, kind)
 
     @routes.post("/ingest/tenant/<tenant_id>/device/<device_id>/claim")
@@ -261,5 +264,14 @@ def _away() -> Response:
         HTTPStatus.SERVICE_UNAVAILABLE,
         "STORE_AWAY",
         "the database cannot be reached; send it again, with its own `ts` so that it is stored once",
+        {"Retry-After": RETRY_AFTER},
+    )
+
+
+def _full() -> Response:
+    return problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "DISK_FULL",
+        "the disk of the appliance is full; send it again later, with its own `ts` so that it counts as sent",
         {"Retry-After": RETRY_AFTER},
     )

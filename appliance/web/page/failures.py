@@ -59,6 +59,10 @@ ROLLED_BACK = (
 """What a transaction ends with that met another one: Postgres is there, and nothing of it was saved."""
 MET = "Somebody else was changing the same just then. Nothing was changed; try again in a few seconds."
 
+NO_ROOM = (
+    "There was no room to save this, and nothing was changed. Whoever runs this appliance has to make room on its disk;"
+    " try again then."
+)
 AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."
 UNKNOWN = "Your change may or may not have been saved: check before you send it again."
 KEYED = f"Your change may or may not have been saved: send it again with the same {KEY_FIELD}, and it is made once."
@@ -159,6 +163,7 @@ class FailurePages:
         app.register_error_handler(Exception, self.failed)
         for error in POSTGRES_AWAY:
             app.register_error_handler(error, self.postgres_away)
+        app.register_error_handler(psycopg.errors.DiskFull, self.disk_full)
         for met in ROLLED_BACK:
             app.register_error_handler(met, self.rolled_back)
 
@@ -204,6 +209,11 @@ class FailurePages:
         response = self._answer(failure, queue=self._broker_queue(), retry_after=retry_after)
         response.headers["Retry-After"] = str(RETRY_AFTER)
         return response
+
+    async def disk_full(self, error: psycopg.Error) -> Response:
+        """Answer a change that Postgres has found no room for; it is rolled back whole."""
+        log.warning("page on a full disk", path=_path(), error=str(error).strip())
+        return self._answer(FailureText(HTTPStatus.INSUFFICIENT_STORAGE, "The disk is full", NO_ROOM), code="DISK_FULL")
 
     async def rolled_back(self, error: psycopg.Error) -> Response:
         """Answer a request that another transaction was in the way of, a manual one as a rule."""

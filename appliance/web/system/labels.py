@@ -108,6 +108,9 @@ def heartbeat_text(proven: EndToEnd) -> str:
 
 SOON_FULL = 14
 """Days within which a full disk is something to act upon."""
+HELD = "Nothing is stored: messages wait in the broker."
+NOT_SAVED = "The broker may not be able to save its queue."
+"""What a full disk means with an embedded database, and with one that is elsewhere."""
 
 
 def wait_text(waiting: WaitingDay) -> str:

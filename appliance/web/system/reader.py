@@ -26,7 +26,7 @@ from appliance.db.server import ServerFacts, read_facts
 from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.process_metrics import Disk, Memory, QueueHistory
-from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom, ResourceLimit, Snapshot
 from appliance.ingest.accounting import Accounting, read_accounting
 from appliance.peers.store import Peer, list_all
 from appliance.runtime.tree import ServiceStatus
@@ -125,6 +125,9 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     queue_capacity: int | None
     memory: Memory
     disk: Disk | None
+    """The parts of the disk, measured once a minute."""
+    room: DiskRoom
+    """What is free of it now, and whether that is enough."""
     database: ServerFacts | None
     retention_days: int
     retention: RetentionView | None
@@ -212,6 +215,7 @@ class SystemReader:
             queue_capacity=None if system.broker_terms is None else system.broker_terms.queued_messages,
             memory=system.process.memory(),
             disk=system.process.disk,
+            room=system.room(),
             database=facts,
             retention_days=system.retention_days,
             retention=self._retention(dependencies),

@@ -17,6 +17,8 @@ from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.clock import difference
 from appliance.web.system.labels import (
+    HELD,
+    NOT_SAVED,
     PARTS,
     SOON_FULL,
     dependency_text,
@@ -124,7 +126,8 @@ class SystemPage:
     latency_spark: str
     chart: LatencyChart
     disk: Sequence[Share]
-    disk_used: int | None
+    held: str
+    """What a full disk means for messages."""
     retention: RetentionCard | None
     dependencies: Sequence[tuple[Dependency, str]]
     """Each with a line about it."""
@@ -220,7 +223,7 @@ def shown(
         ).line,
         chart=_latency_chart(latencies, view.now, seen_by),
         disk=disk,
-        disk_used=None if view.disk is None else view.disk.total - view.disk.free,
+        held=HELD if postgres_embedded(view.dependencies) else NOT_SAVED,
         retention=None
         if view.retention is None
         else _retention(view.retention, view.now, embedded=postgres_embedded(view.dependencies)),
@@ -281,6 +284,7 @@ def _disk(view: SystemView) -> Iterator[Share]:
         ("f-s4", "Quarantine", held),
         ("f-s3", "Rest of Postgres", max(disk.postgres - telemetry - rollups - held, 0)),
         ("f-s5", "Broker and files", disk.broker + disk.rest),
+        ("f-low", "Reserve", disk.reserve),
     ]
     others = disk.total - disk.free - sum(size for *_, size in parts)
     x = 0.0

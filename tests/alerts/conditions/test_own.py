@@ -6,7 +6,6 @@ from typing import Any
 from appliance.alerts.conditions.own import (
     LASTING_SECONDS,
     MAX_OUTAGES,
-    MUCH_FREE,
     QUIET_SECONDS,
     ClockDoubt,
     FloodingUser,
@@ -135,20 +134,18 @@ def test_what_an_external_broker_dropped_before_is_not_ours() -> None:
     assert seen.own.holding(None)[0].count == 1
 
 
-def test_a_disk_is_nearly_full_until_there_is_room_again() -> None:
+def test_a_disk_is_nearly_full_as_long_as_it_is_low() -> None:
     seen = Seen()
-    full = ["The disk of barn is nearly full"]
     assert seen.after(total=32 * GB, free=2 * GB) == []
-    assert seen.after(free=GB) == full
-    assert seen.after(free=2 * GB) == full
-    assert seen.after(free=3 * GB) == []
-    assert seen.after(total=4000 * GB, free=MUCH_FREE + 1) == []
-    assert seen.after(free=MUCH_FREE - 1) == full
+    assert seen.after(free=GB, low=True) == ["The disk of barn is nearly full"]
+    [condition] = seen.own.holding(None)
+    assert (condition.details["free_bytes"], condition.details["total_bytes"]) == (GB, 32 * GB)
+    assert seen.after(free=3 * GB, low=False) == []
 
 
 def test_a_disk_that_stops_messages_is_one_alert_and_worse_than_one_that_is_nearly_full() -> None:
     seen = Seen()
-    seen.after(free=GB, total=100 * GB, causes={"disk": "the disk is full"})
+    seen.after(free=GB, total=100 * GB, low=True, causes={"disk": "the disk is full"})
     assert seen.after(LASTING_SECONDS, full_in=3) == ["The disk of barn is full: messages are not stored"]
     [condition] = seen.own.holding(3)
     assert (condition.fingerprint, condition.details["cause"]) == ("system:disk:i-1", "the disk is full")

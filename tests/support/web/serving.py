@@ -30,7 +30,7 @@ from appliance.devices.registry.claims import ClaimOutcome
 from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.readiness import Health
-from appliance.diagnostics.snapshot import BrokerTerms, Dependency, ResourceLimit, Snapshot
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
 from appliance.ingest.limits.terms import BucketState
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
@@ -81,6 +81,9 @@ NOWHERE = "host=/nonexistent user=nobody dbname=nothing"
 
 INSTANCE = "0123456789ab"
 """The appliance that serves the dashboard."""
+
+
+MB, GB = 10**6, 10**9
 
 
 class NoDevices:
@@ -145,6 +148,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         age=lambda: 3600.0,
         tasks=lambda _now: [],
         process=ProcessMetrics(Metrics(), clock, Path.cwd(), queue=lambda: 0, each_second=lambda _now: None),
+        room=lambda: DiskRoom("ok", 9 * GB, 32 * GB, MB, MB, MB, 3 * MB, None),
         dependencies=lambda: [
             Dependency("Postgres", embedded=True, version="15", trouble=None, answered_in=0.0004),
             Dependency("Mosquitto", embedded=True, version="2.0.11", trouble=None, connected=3, dropped=0),

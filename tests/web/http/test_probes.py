@@ -46,6 +46,15 @@ async def test_readyz_names_a_broker_that_is_nearly_out_of_memory_and_stays_read
     }
 
 
+async def test_readyz_names_a_full_disk_and_messages_over_http_are_refused_until_there_is_room() -> None:
+    health = Health(None, None, None, storing="nothing was stored", disk="the disk is full")
+    async with without_database(health=health) as served, http_client() as client:
+        answer = await client.get(f"{served.url}/readyz")
+        sent = await client.post(f"{served.url}/ingest/tenant/acme/device/d1/telemetry", json={"temperature": 21})
+    assert (answer.status_code, answer.json()) == (503, {"status": "degraded", "failing": {"disk": "the disk is full"}})
+    assert (sent.status_code, sent.json()["code"], sent.headers["retry-after"]) == (503, "DISK_FULL", "5")
+
+
 async def test_metrics_are_prometheus_text() -> None:
     async with without_database() as served, http_client() as client:
         answer = await client.get(f"{served.url}/metrics")

@@ -3,7 +3,8 @@
 import psycopg
 import pytest
 
-from appliance.web.page.failures import MET, ROLLED_BACK, trouble_text
+from appliance.web.page.failures import MET, NO_ROOM, ROLLED_BACK, trouble_text
+from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.tenants import TENANT, add_tenant, ingest, sell
 from tests.support.web.api_caller import calling, dashboard
@@ -35,6 +36,19 @@ async def test_a_change_that_met_a_manual_transaction_is_told_so_and_may_be_sent
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
             manual.rollback()
             assert (await admin.ask("POST", "/customer/subscription/renew", json=asked))["changed"]
+
+
+async def test_a_change_without_room_on_the_disk_is_told_so_and_saves_nothing(database: Database) -> None:
+    arrange(
+        database,
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$",
+        "CREATE TRIGGER no_room AFTER INSERT ON sites FOR EACH STATEMENT EXECUTE FUNCTION no_room()",
+    )
+    async with dashboard(database) as served, calling(served, database) as admin:
+        refused = await admin.ask("POST", "/customer/sites", 507, json={"site_id": "hall-3"})
+        assert (refused["code"], refused["detail"]) == ("DISK_FULL", NO_ROOM)
+        assert (await admin.ask("GET", "/customer/sites"))["items"] == []
 
 
 @pytest.mark.parametrize("error", ROLLED_BACK)

@@ -17,7 +17,7 @@ from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
-from appliance.diagnostics.snapshot import BrokerTerms, Dependency
+from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom
 from appliance.ingest.telemetry.disk_outlook import DiskOutlook
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.people.role import Role
@@ -107,6 +107,23 @@ async def test_it_shows_who_is_shut_out_of_the_broker_and_what_the_broker_takes(
     assert answer["companions"][0]["room"]["retained"] == 52
     async with page(database) as asking:
         assert "Shut out of the broker" not in (await asking.get("/system")).text
+
+
+async def test_it_shows_the_state_of_the_disk_what_is_free_and_the_reserve(database: Database) -> None:
+    full = DiskRoom("full", 3_000_000, 260_000_000, 0, 33_554_432, 25_165_824, 83_886_080, "the disk is full: so it is")
+    low = replace(full, state="low", reserve=33_554_432, cause=None)
+    async with page(database, room=lambda: full) as asking:
+        html = (await asking.get("/system")).text
+        answer = (await asking.get("/operator/system")).json()
+    for text in ("Full", "3.0 MB of 260 MB", "given back", "83.9 MB must be free", "messages wait in the broker"):
+        assert text in html, text
+    assert answer["room"]["state"] == "full"
+    assert (answer["room"]["free"], answer["room"]["reserve"]) == (3_000_000, 0)
+    async with page(database, room=lambda: low) as asking:
+        html = (await asking.get("/system")).text
+    for text in ("Low", "33.6 MB, kept back for a full disk"):
+        assert text in html, text
+    assert "given back" not in html
 
 
 async def test_it_shows_every_service_and_the_tasks_below_it(database: Database) -> None:
