@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from appliance.devices.tenants import OWN_TENANT
 from appliance.people.role import Role
 from appliance.web.access.auth import ADMINS, OPERATORS, READERS, Viewer
 from appliance.web.page.banners import Banner
@@ -84,6 +85,9 @@ NAVIGATION: tuple[NavGroup, ...] = (
 
 MORE = NavEntry("More", "/more", "i-menu", compact=True)
 """The last entry of the phone's bar: a page with all other entries."""
+
+OF_OWN_TENANT = frozenset({"/alerts", "/routes", "/audit", MORE.path})
+"""Entries that the appliance's own tenant has pages for: it has alerts and who is told of them, and nothing else."""
 
 _ROLE_LABELS = {Role.OPERATOR: "Operator", Role.ADMIN: "Admin", Role.RESPONDER: "Responder", Role.VIEWER: "Viewer"}
 
@@ -172,8 +176,12 @@ class Frame:
         return "".join(name[0] for name in names[:2]).upper()
 
     def address(self, entry: NavEntry) -> str:
-        """Return the address of an entry; for an operator who views one tenant, that of the same tenant."""
-        return entry.path if entry.roles == OPERATORS else self.tenant_address(entry.path)
+        """Return the address of an entry; for an operator who views one tenant, that of the same tenant.
+
+        Where the appliance's own tenant has no such page, it is that of all tenants: nobody can add a device to it.
+        """
+        leaves = self.tenant == OWN_TENANT and entry.path not in OF_OWN_TENANT
+        return entry.path if entry.roles == OPERATORS or leaves else self.tenant_address(entry.path)
 
     def tenant_address(self, path: str) -> str:
         """Return an address; for an operator who views one tenant, that of the same tenant."""

@@ -8,10 +8,11 @@ import psycopg
 import pytest
 
 from appliance.devices.device import NewDevice
+from appliance.devices.seats import changes
 from appliance.people.role import Role
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.postgres_server import Database
-from tests.support.tenants import TENANT, add_tenant, announce, check_seats, ingest, sell
+from tests.support.tenants import BY, GRACE, TENANT, add_tenant, announce, check_seats, ingest, sell
 from tests.support.web.api_caller import dashboard
 from tests.support.web.serving import over
 from tests.web.devices.test_views import person, prepare, text
@@ -138,6 +139,28 @@ async def test_operators_also_set_limits(database: Database) -> None:
         assert wrong.status_code == 422
     with psycopg.connect(database.conninfo()) as connection:
         assert connection.execute("SELECT rate, burst FROM device_registry").fetchall() == [(2.5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("role", "seats", "said", "leads_to"),
+    [
+        (Role.ADMIN, 0, "There is no subscription yet. A device takes its seat from one: ask the operator", None),
+        (Role.OPERATOR, 0, "There is no subscription yet.", "/tenants/acme/subscriptions/+new"),
+        (Role.ADMIN, 1, "Every seat is taken. A device takes its seat from one: deactivate a device", "/subscriptions"),
+    ],
+)
+async def test_the_form_says_what_to_do_while_no_seat_is_free(
+    database: Database, role: Role, seats: int, said: str, leads_to: str | None
+) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        if seats:
+            await sell(connection, seats)
+            await changes.create(connection, TENANT, NewDevice("d"), BY, grace=GRACE)
+    async with dashboard(database) as served, person(served, database, role) as asking:
+        page = await asking.get("/devices/+new?tenant=acme")
+        assert said in text(page)
+        assert (leads_to is None) or f'<a class="btn s" href="{leads_to}">' in page.text
 
 
 @pytest.mark.parametrize(("grace_days", "offered"), [(2, False), (14, True)])

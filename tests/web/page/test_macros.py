@@ -115,6 +115,15 @@ def test_the_navigation_leaves_out_what_a_role_may_not_use() -> None:
     assert {"Users and tokens", "Audit"}.isdisjoint(labels(Role.VIEWER))
 
 
+def test_the_navigation_leads_out_of_the_appliances_own_tenant_where_that_has_no_page() -> None:
+    who = Viewer(UUID(int=1), "x@y", "", Role.OPERATOR, None, None, Theme.SYSTEM, None, "")
+    frame = Frame(who, 0.0, "/alerts", tenant="appliance")
+    entries = [entry for group in frame.groups for entry in group.entries]
+    there = {entry.path for entry in entries if frame.address(entry).endswith("?tenant=appliance")}
+    assert there == {"/alerts", "/routes", "/audit"}
+    assert {entry.path for entry in entries if "?" not in frame.address(entry)} >= {"/", "/devices", "/subscriptions"}
+
+
 def test_the_phones_bar_marks_more_for_what_has_no_place_in_it() -> None:
     who = Viewer(UUID(int=1), "x@y", "", Role.ADMIN, None, None, Theme.SYSTEM, None, "")
     marked = {path: Frame(who, 0.0, path).below_more for path in ("/audit", "/profile/password", "/", "/more", "/gone")}

@@ -29,9 +29,8 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
         tenant_id = tenant_of()
         async with access.reading() as connection:
             counts = await fleet.device_counts(connection, tenant_id)
-            seats = free_seats(
-                await subscriptions_of(connection, tenant_id), access.settled(), grace=renderer.platform.grace
-            )
+            owned = await subscriptions_of(connection, tenant_id)
+            seats = free_seats(owned, access.settled(), grace=renderer.platform.grace)
         return await renderer.page(
             "devices/new.html",
             status=status,
@@ -40,7 +39,12 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions, port: DevicesPort)
             labels=device_forms.LABELS,
             site_ids=[name for name in counts.sites if name],
             seats=seats,
+            free=sum(max(0, choice.free) for choice in seats),
             seat_choices=seat_choices(seats),
+            has_subscription=bool(owned),
+            subscriptions_at=of_tenant("/subscriptions", viewer(), tenant_id)
+            if owned
+            else f"/tenants/{tenant_id}/subscriptions/+new",
             back=of_tenant("/devices", viewer(), tenant_id),
         )
 
