@@ -36,7 +36,13 @@ def make_defence(base: Foundation, storage: Storage, client: Client, shut_out: S
 
 async def start_defence(base: Foundation, defence: FloodDefence, embedded: Mosquitto, client: Client) -> None:
     """Start the services, once devices are let in."""
-    sweep = RetainedSweep(partial(sweep_client, base.config, embedded), client, defence.topics, defence.clearing)
+    sweep = RetainedSweep(
+        partial(sweep_client, base.config, embedded),
+        client,
+        defence.topics,
+        defence.clearing,
+        lambda: embedded.reloads,
+    )
     await base.tree.start("flood watch", defence.watch.run)
     await base.tree.start("retained clearing", defence.clearing.run)
     await base.tree.start("retained sweep", sweep.run)

@@ -26,10 +26,12 @@ DOWN = "down"
 """The fifth level of topics to devices: what is kept there is for them."""
 INTERVAL_SECONDS = 3600.0
 """Seconds between two sweeps without a cause: copies of devices that were deleted go then, too."""
-LEAST_SECONDS = 30.0
-"""Seconds between the ends of two sweeps, whatever the cause."""
+LEAST_SECONDS = 3.0
+"""Seconds from one sweep to the next, whatever the cause."""
+SHARE = 0.1
+"""The share of the time that sweeps take at most: one of many copies is followed by a long rest."""
 POLL_SECONDS = 1.0
-"""Seconds after which a want of the topics' room is seen."""
+"""Seconds after which a want of the topics' room, and a reload, are seen."""
 DEADLINE_SECONDS = 600.0
 PACE_SECONDS = 0.05
 """Seconds between two groups of copies."""
@@ -40,20 +42,28 @@ log = structlog.get_logger(__name__)
 
 
 class RetainedSweep:
-    """Sweeps at the start, whenever our session is new or something was missed, and once an hour.
+    """Sweeps at the start, whenever our session is new, something was missed or users changed, and once an hour.
 
-    ``connect`` makes a client of the appliance's own user without a lasting session.
+    ``connect`` makes a client of the appliance's own user without a lasting session. ``reloads`` counts how often the
+    broker has read its users anew: of one that was removed or shut out, nothing is to stay.
     """
 
     def __init__(
-        self, connect: Callable[[], Client], session: Client, topics: RetainedTopics, clearing: RetainedClearing
+        self,
+        connect: Callable[[], Client],
+        session: Client,
+        topics: RetainedTopics,
+        clearing: RetainedClearing,
+        reloads: Callable[[], int],
     ) -> None:
         self._connect = connect
         self._session = session
         self._topics = topics
         self._clearing = clearing
+        self._reloads = reloads
         self._wanted = trio.Event()
         self._numbers = count(1)
+        self._seen_reloads = 0
         self.sweeps = 0
         """Completed sweeps."""
 
@@ -70,9 +80,10 @@ class RetainedSweep:
                 activity().doing("waits for a cause to look through retained messages")
                 with trio.move_on_after(INTERVAL_SECONDS):
                     await self._cause()
-                self._wanted, self._topics.sweep_wanted = trio.Event(), False
+                self._wanted, self._topics.sweep_wanted, self._seen_reloads = trio.Event(), False, self._reloads()
+                began = trio.current_time()
                 await self._try()
-                await trio.sleep(LEAST_SECONDS)
+                await trio.sleep(max(LEAST_SECONDS, (trio.current_time() - began) / SHARE))
 
     async def _follow_session(self) -> None:
         """Want a sweep for each new connection: a broker that died has copies again that were cleared since."""
@@ -81,7 +92,7 @@ class RetainedSweep:
                 self._wanted.set()
 
     async def _cause(self) -> None:
-        while not (self._wanted.is_set() or self._topics.sweep_wanted):
+        while not (self._wanted.is_set() or self._topics.sweep_wanted or self._reloads() != self._seen_reloads):
             with trio.move_on_after(POLL_SECONDS):
                 await self._wanted.wait()
 

@@ -164,7 +164,7 @@ async def test_a_sweep_clears_what_was_left_before(database: Database, folder: P
         async with there.client() as client:
             await client.publish_many([(name, READING) for name in (*many, *odd, *stays)], retain=True)
             await client.publish(topic("d1", "heartbeat"), b"x" * 20_000, retain=True)
-        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing)
+        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing, lambda: 0)
         found, cleared = await sweep.sweep()
         assert (found, cleared) == (len(many) + len(odd) + 2, len(many) + len(odd) + 1)
         await there.cleared(*stays)
@@ -182,24 +182,35 @@ async def test_a_sweep_takes_no_live_message_for_a_copy(database: Database, fold
                     await client.publish_many([(topic("live"), READING)] * 50)
 
         await nursery.start(publish_for_ever)
-        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing)
+        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing, lambda: 0)
         for _ in range(5):
             assert await sweep.sweep() == (0, 0)
         nursery.cancel_scope.cancel()
 
 
-async def test_what_found_no_room_is_swept(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("appliance.broker.retained.sweep.LEAST_SECONDS", 0.1)
+async def test_what_found_no_room_is_swept_and_so_is_what_a_removed_user_left(
+    database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.broker.retained.sweep.LEAST_SECONDS", 0.05)
+    monkeypatch.setattr("appliance.broker.retained.sweep.SHARE", 1.0)
+    monkeypatch.setattr("appliance.broker.retained.sweep.POLL_SECONDS", 0.01)
     async with open_setup(database, folder) as there, trio.open_nursery() as nursery:
-        small = RetainedTopics(max_tenant_bytes=2000)
+        small, reloads = RetainedTopics(max_tenant_bytes=2000), [0]
         there.clearing._topics = small  # so small that a handful of topics is a flood
-        sweep = RetainedSweep(there.client, there.session, small, there.clearing)
+        sweep = RetainedSweep(there.client, there.session, small, there.clearing, lambda: reloads[0])
         await nursery.start(sweep.run)
-        with trio.fail_after(60):
-            while not sweep.sweeps:
-                await trio.sleep(0.01)
+        await swept(sweep, 1)
         await there.publish(*[topic(f"n{number}") for number in range(50)])
         assert small.without_room
         await nursery.start(there.clearing.run)
         await there.cleared()
+        reloads[0] += 1
+        await swept(sweep, sweep.sweeps + 1)
         nursery.cancel_scope.cancel()
+
+
+async def swept(sweep: RetainedSweep, times: int) -> None:
+    """Return once so many sweeps are complete."""
+    with trio.fail_after(60):
+        while sweep.sweeps < times:
+            await trio.sleep(0.01)
