@@ -16,9 +16,9 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true), set_config('pla
   set_config('enable_mergejoin', 'off', true)
 
 -- name: due_integrations
--- When the next job of each integration is due; with an open breaker, when it is probed.
+-- When the next job of each integration is due (with an open breaker: when it is probed), and how many it takes at a time.
 SELECT i.tenant_id, i.integration_id,
-  greatest(n.next_run_at, CASE WHEN i.enabled AND h.breaker_opened_at IS NOT NULL THEN h.next_probe_at END)
+  greatest(n.next_run_at, CASE WHEN i.enabled AND h.breaker_opened_at IS NOT NULL THEN h.next_probe_at END), i.concurrency
 FROM integrations AS i
 CROSS JOIN LATERAL (
   SELECT j.next_run_at FROM delivery_jobs AS j
@@ -60,9 +60,16 @@ WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.stat
   AND j.unreachable_since IS NULL AND (j.reason IS NULL OR j.reason IN ('retrying', 'merging'))
 
 -- name: pick_due
+-- Without what delivery_blocked says of: written out, since a function would be planned anew with each claim.
 SELECT j.job_id FROM delivery_jobs AS j
 WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
-  AND j.unreachable_since IS NULL AND j.job_id <> ALL (%(busy)s::bigint[]) AND (j.event = 'OPEN' OR NOT delivery_blocked(j))
+  AND j.unreachable_since IS NULL AND j.job_id <> ALL (%(busy)s::bigint[]) AND (j.event = 'OPEN' OR NOT EXISTS (
+    SELECT FROM delivery_jobs AS e
+    WHERE e.alert_id = j.alert_id AND e.route_id IS NOT DISTINCT FROM j.route_id AND (e.tenant_id = j.tenant_id) IS TRUE
+      AND (delivery_rank(e.event), e.job_id) < (delivery_rank(j.event), j.job_id)
+      AND (e.status = 'PROCESSING' OR e.status = 'PENDING' AND NOT (e.event = 'REMINDER' AND e.attempts = 0)
+        OR EXISTS (SELECT FROM delivery_jobs AS x
+          WHERE x.job_id = e.merged_into AND x.job_id <> j.job_id AND x.status IN ('PENDING', 'PROCESSING')))))
 ORDER BY j.next_run_at, j.job_id
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
@@ -111,7 +118,7 @@ FOR UPDATE SKIP LOCKED
 -- name: select_cases
 -- What a decision needs to know of jobs. The plan is fixed: each job is looked at by itself, by keys (OFFSET 0), and what
 -- belongs to the same alert by that alert (IS NOT DISTINCT FROM). Estimates would be those of a table that was small a
--- minute ago.
+-- minute ago. No index serves what IS TRUE: an alert and its jobs are found by the alert.
 SELECT j.job_id, j.alert_id, j.route_id, j.event, j.occurrence, j.message_id, j.reason, j.receipt, j.created_at, j.tries,
   j.attempts, j.unreachable_since IS NOT NULL, EXISTS (SELECT FROM delivery_jobs AS x WHERE x.merged_into = j.job_id),
   a.status, coalesce(a.close_reason = 'superseded', false), a.severity, a.past, a.due_at, a.inhibited_by IS NOT NULL,
@@ -121,11 +128,11 @@ SELECT j.job_id, j.alert_id, j.route_id, j.event, j.occurrence, j.message_id, j.
   coalesce(o.in_summary, false), t.told_at, %(summary)s AND delivery_blocked(j), o.opening_id
 FROM delivery_jobs AS j
 CROSS JOIN LATERAL (
-  SELECT x.* FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) OFFSET 0
+  SELECT x.* FROM fleet_alert AS x WHERE x.id = j.alert_id AND (x.tenant_id = j.tenant_id) IS TRUE OFFSET 0
 ) AS a
 LEFT JOIN LATERAL (
   SELECT x.id FROM fleet_alert AS x
-  WHERE (x.tenant_id, x.id) = (a.tenant_id, a.inhibited_by) AND x.status <> 'CLOSED' OFFSET 0
+  WHERE x.id = a.inhibited_by AND (x.tenant_id = a.tenant_id AND x.status <> 'CLOSED') IS TRUE OFFSET 0
 ) AS c ON true
 LEFT JOIN LATERAL (
   SELECT x.tags FROM device_registry AS x WHERE (x.tenant_id, x.device_id) = (a.tenant_id, a.device_id) OFFSET 0
@@ -140,7 +147,7 @@ LEFT JOIN LATERAL (
       FILTER (WHERE e.event = 'OPEN') AS in_summary,
     min(e.message_id::text) FILTER (WHERE e.event = 'OPEN')::uuid AS opening_id
   FROM delivery_jobs AS e
-  WHERE (e.tenant_id, e.alert_id) = (j.tenant_id, j.alert_id) AND e.route_id IS NOT DISTINCT FROM j.route_id
+  WHERE e.alert_id = j.alert_id AND e.route_id IS NOT DISTINCT FROM j.route_id AND (e.tenant_id = j.tenant_id) IS TRUE
     AND e.event IN ('OPEN', 'REMINDER') AND j.event IN ('ACKNOWLEDGED', 'CLOSED')
 ) AS o ON true
 LEFT JOIN LATERAL (
@@ -160,14 +167,14 @@ WITH blocked AS (
     a.status = 'CLOSED' AND coalesce(e.reason = ANY (%(held)s::text[]), false) AS stale
   FROM delivery_jobs AS j
   CROSS JOIN LATERAL (
-    SELECT x.status FROM fleet_alert AS x WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) OFFSET 0
+    SELECT x.status FROM fleet_alert AS x WHERE x.id = j.alert_id AND (x.tenant_id = j.tenant_id) IS TRUE OFFSET 0
   ) AS a
   CROSS JOIN LATERAL (
     SELECT coalesce(k.job_id, x.job_id) AS job_id, coalesce(k.next_run_at, x.next_run_at) AS next_run_at,
       coalesce(k.status, x.status) AS status, CASE WHEN k.job_id IS NULL THEN x.reason END AS reason
     FROM delivery_jobs AS x
     LEFT JOIN delivery_jobs AS k ON k.job_id = x.merged_into AND k.job_id <> j.job_id AND k.status IN ('PENDING', 'PROCESSING')
-    WHERE (x.tenant_id, x.alert_id) = (j.tenant_id, j.alert_id) AND x.route_id IS NOT DISTINCT FROM j.route_id
+    WHERE x.alert_id = j.alert_id AND x.route_id IS NOT DISTINCT FROM j.route_id AND (x.tenant_id = j.tenant_id) IS TRUE
       AND (delivery_rank(x.event), x.job_id) < (delivery_rank(j.event), j.job_id)
       AND (x.status = 'PROCESSING' OR x.status = 'PENDING' AND NOT (x.event = 'REMINDER' AND x.attempts = 0)
         OR k.job_id IS NOT NULL)
@@ -236,8 +243,8 @@ FROM (
   ) AS e
   CROSS JOIN LATERAL (
     SELECT w.job_id FROM delivery_jobs AS w
-    WHERE (w.tenant_id, w.alert_id, w.route_id) = (e.tenant_id, e.alert_id, e.route_id)
-      AND (w.status = 'PENDING' AND w.reason = 'waiting') IS TRUE OFFSET 0
+    WHERE (w.alert_id, w.route_id) = (e.alert_id, e.route_id)
+      AND (w.tenant_id = e.tenant_id AND w.status = 'PENDING' AND w.reason = 'waiting') IS TRUE OFFSET 0
   ) AS x
   WHERE e.tenant_id = %(tenant)s
 ) AS x
@@ -322,7 +329,7 @@ CROSS JOIN LATERAL (
 ) AS r
 CROSS JOIN LATERAL (
   SELECT FROM fleet_alert AS x
-  WHERE (x.tenant_id, x.id) = (j.tenant_id, j.alert_id) AND x.status = 'OPEN'
+  WHERE x.id = j.alert_id AND (x.tenant_id = j.tenant_id AND x.status = 'OPEN') IS TRUE
     AND NOT coalesce(x.silenced_until > %(settled)s, false) OFFSET 0
 ) AS a
 WHERE j.event IN ('OPEN', 'REMINDER')

@@ -32,8 +32,6 @@ from appliance.metrics import Metrics
 
 AWAY = (psycopg.Error, OSError)
 """What is raised while Postgres is away."""
-MOST_AT_A_TIME = 16
-"""Sends of one integration at a time, whatever its setting: as its constraint has it."""
 DATABASE_TASKS = 3
 """Couriers that use the database at a time: the pool is the stream's as well."""
 BEFORE_SETTLED = "before_delivery_settled"
@@ -107,8 +105,10 @@ class Drain:
 class Courier:
     """Carries the jobs of one integration."""
 
-    def __init__(self, key: IntegrationKey, equipment: Equipment, drain: Drain) -> None:
+    def __init__(self, key: IntegrationKey, equipment: Equipment, drain: Drain, concurrency: int) -> None:
+        """``concurrency``: of the integration, as far as is known."""
         self._key = key
+        self._concurrency = concurrency
         self._equipment = equipment
         self._drain = drain
         self._wanted = True
@@ -120,8 +120,9 @@ class Courier:
         self._under_way = 0
         self._backoff = Backoff(first=FIRST_PAUSE, maximum=LONGEST_PAUSE)
 
-    def wake(self) -> None:
-        """Look for jobs again: one may be due."""
+    def wake(self, concurrency: int | None = None) -> None:
+        """Look for jobs again: one may be due. ``concurrency``: of the integration, where that is known anew."""
+        self._concurrency = concurrency or self._concurrency
         self._wanted = True
         self._woken.set()
 
@@ -168,8 +169,9 @@ class Courier:
 
     async def _claim(self, nursery: trio.Nursery) -> bool:
         slots, tenant_id = self._equipment.slots, self._key[0]
-        room = slots.take(tenant_id, MOST_AT_A_TIME - self._under_way)
-        starved = not room and not self._under_way
+        room = slots.take(tenant_id, self._concurrency - self._under_way)
+        if not room and not self._under_way:
+            return True  # others have taken the slots meanwhile
         try:
             claimed = await self._equipment.claims.claim(self._key, self._equipment.busy, room)
             self._left = claimed.left
@@ -179,9 +181,13 @@ class Courier:
         finally:
             slots.give(tenant_id, room)
         self._backoff.reset()
-        if not (claimed.leases or claimed.more or starved):
+        if claimed.integration is not None:
+            self._concurrency = claimed.integration.concurrency
+        if self._under_way >= self._concurrency:
+            self._rests_until = trio.current_time() + FULL_SECONDS  # whatever is new: there is no room for it
+        elif not (claimed.leases or claimed.more):
             self._rests_until = trio.current_time() + (FULL_SECONDS if claimed.left else FRUITLESS_SECONDS)
-        return claimed.more or starved
+        return claimed.more
 
     async def _begin(self, nursery: trio.Nursery, claimed: Claimed, lease: Lease) -> None:
         if claimed.integration is None:

@@ -185,10 +185,10 @@ class Dispatcher:
         wait, now = POLL_SECONDS, self._equipment.clock.now()
         if self._alerts or self._routes:
             wait = min(wait, max(0.0, self._wakes_from - trio.current_time()))
-        for tenant_id, integration_id, due_at in rows:
+        for tenant_id, integration_id, due_at, concurrency in rows:
             until = due_at.timestamp() - now
             if until <= 0:
-                self._start(nursery, (tenant_id, integration_id))
+                self._start(nursery, (tenant_id, integration_id), concurrency)
             else:
                 wait = min(wait, until)
         return wait
@@ -231,12 +231,12 @@ class Dispatcher:
                 again.all = True
                 log.warning("held deliveries wait: somebody holds their rows", error=str(error).strip())
 
-    def _start(self, nursery: trio.Nursery, key: IntegrationKey) -> None:
+    def _start(self, nursery: trio.Nursery, key: IntegrationKey, concurrency: int) -> None:
         courier = self._couriers.get(key)
         if courier is not None:
-            courier.wake()
+            courier.wake(concurrency)
         elif not self._drain.begun:
-            courier = self._couriers[key] = Courier(key, self._equipment, self._drain)
+            courier = self._couriers[key] = Courier(key, self._equipment, self._drain, concurrency)
             nursery.start_soon(courier.run, partial(self._ended, key))
 
     def _ended(self, key: IntegrationKey) -> None:

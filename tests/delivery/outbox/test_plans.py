@@ -1,9 +1,12 @@
 """What a delivery costs does not grow with the deliveries that were made before."""
 
+import re
+
 import psycopg
 import pytest
 import trio
 
+from appliance.delivery.notices.facts import STATEMENTS as FACTS
 from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.cases import STATEMENTS
 from appliance.delivery.outbox.claims import Claimed, Claims, IntegrationKey
@@ -39,6 +42,19 @@ def test_jobs_are_found_by_key_although_nothing_is_known_of_the_table(database: 
             assert "Seq Scan on delivery_jobs" not in plan, plan
             assert indexes <= {word for word in plan.split() if word.startswith("delivery_jobs_")}, plan
             assert not [index for index in OF_ALL if f"{index} " in plan], plan
+
+
+def test_what_is_of_an_alert_is_found_by_the_alert_although_nothing_is_known_of_the_tables(database: Database) -> None:
+    with psycopg.connect(database.conninfo()) as connection:
+        connection.execute(STATEMENTS["begin_by_key"].encode(), {"milliseconds": 1000})
+        for name in ("pick_due", "select_cases", "release_waiting", "insert_reminders"):
+            plan = kept_plan(connection, name, STATEMENTS[name])
+            used = set(re.findall(r"Scan (?:Backward )?(?:using|on) ((?:delivery_jobs|fleet_alert)_[a-z]\w+)", plan))
+            picking = {"delivery_jobs_fresh"} if name == "pick_due" else set()
+            by_key = {"delivery_jobs_pkey", "delivery_jobs_of_alert", "delivery_jobs_merged", "fleet_alert_pkey"}
+            assert used - picking <= by_key | {"delivery_jobs_throttle"}, plan
+        facts = kept_plan(connection, "select_facts", FACTS["select_facts"])
+        assert "Index Scan using fleet_alert_pkey" in facts or "Bitmap Index Scan on fleet_alert_pkey" in facts, facts
 
 
 async def test_a_courier_without_room_does_not_ask_again_whatever_is_new(
