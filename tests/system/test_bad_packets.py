@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 import trio
 
+from appliance.broker.client_ids import REPEATS
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
 from appliance.db.trio_psycopg import connect as connect_to_database
@@ -18,6 +19,8 @@ from appliance.devices.credentials import credential
 from appliance.devices.credentials.credential import IssuedSecrets
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
+from appliance.mqtt.client import Client
+from appliance.mqtt.errors import ConnectError
 from tests.support.accounting import look
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.busy import within
@@ -200,6 +203,50 @@ async def test_whoever_is_refused_is_told_one_thing_and_counted_by_where_it_came
     assert found.status == 200, found
     times = {(row["cause"], row["address"]): row["times"] for row in found.json()}
     assert times["sign_in", "127.0.0.2"] == len(wrong)
+
+
+async def test_a_tenant_that_takes_the_client_id_of_anothers_device_is_shut_out_and_shown(
+    serving: ApplianceProcess,
+) -> None:
+    """The id is the full user name of the device, which stays in; whoever takes it is told on, to operators by name."""
+    owner = serving.command("device", "add", TENANT, "owner")
+    thief = serving.tenant("rival")
+    taken = owner["username"]
+
+    def device(user: str, password: str) -> Client:
+        address = ("127.0.0.1", serving.mqtt_port)
+        return Client(*address, identifier=taken, username=user, password=password, reconnect=False)
+
+    for _ in range(REPEATS):
+        async with device(taken, owner["password"]) as robbed, device(thief["username"], thief["password"]) as stealing:
+            await robbed.disconnected()
+    with trio.fail_after(PATIENCE_SECONDS):
+        await stealing.disconnected()
+        while await taken_in(device(thief["username"], thief["password"])):
+            await trio.sleep(0.05)
+    async with device(taken, owner["password"]) as kept:
+        await kept.publish(topic("owner").decode(), GOOD)
+    serving.command("user", "add", "otto@example.org", "--role", "operator")
+    operator = Caller(serving, serving.command("token", "add", "otto@example.org")["token"])
+    (shared,) = (await operator.post("/operator/system", method="GET")).json()["shared_client_ids"]
+    assert (shared["client_id"], shared["users"], shared["times"]) == (taken, [taken, "rival"], REPEATS)
+    assert shared["shut_out_until"] is not None
+    told = (await operator.post(f"/customer/quarantine/door?tenant={TENANT}&device=owner", method="GET")).json()
+    assert [(one["cause"], one["username"]) for one in told] == [("client_id", taken)]
+    assert "rival" not in str(told)
+    assert f'appliance_client_id_takeovers_total{{users="tenants"}} {REPEATS}.0' in serving.get("/metrics").decode()
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not serving.query("SELECT 1 FROM fleet_alert WHERE fingerprint LIKE 'system:client_ids:%%'"):
+            await trio.sleep(0.1)
+
+
+async def taken_in(client: Client) -> bool:
+    """Whether the broker lets a client in."""
+    try:
+        async with client:
+            return True
+    except ConnectError:
+        return False
 
 
 def encoded(value: str | None) -> bytes | None:

@@ -6,6 +6,7 @@ Playwright's synchronous API runs an event loop of its own in the test's thread,
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import NoReturn
@@ -14,6 +15,9 @@ import psycopg
 import trio
 
 from appliance.alerts.alert import ALERTS_CHANNEL
+from appliance.broker.accounts import device_user
+from appliance.broker.refusals import BrokerRefusal, RefusalCause
+from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
 from appliance.db.changes import Changes
 from appliance.db.pool import open_pool
@@ -24,7 +28,11 @@ from appliance.web.access.auth import READERS, SIGN_IN_PAGES, allow
 from appliance.web.app import Dashboard
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
-from tests.support.web.serving import Always, dashboard, parts
+from tests.support.web.demo_fixture import TENANT
+from tests.support.web.serving import Always, dashboard, parts, quiet_system
+
+TOLD_DEVICE = "BGO-FRZ-064"
+"""The device of the demo whose page says that another client uses its client id."""
 
 
 def publish(feed: LiveFeed, device: str, metrics: dict[str, float]) -> None:
@@ -57,6 +65,26 @@ def let_it_fail(app: Dashboard) -> None:
         return "It is back."
 
 
+def shared_client_ids() -> list[SharedClientId]:
+    """A client id that two tenants use, and one whose thief is shut out."""
+    now, owner = SystemClock().now(), device_user(TENANT, TOLD_DEVICE)
+    return [
+        SharedClientId("esp32-3C71BF", (owner, "fjordfisk/device/esp32"), now - 90, 4_211, True, None),
+        SharedClientId(owner, (owner, "fjordfisk"), now - 700, 3, True, now + 300),
+    ]
+
+
+def refused_by_broker(tenant_id: str | None, device_id: str | None) -> list[BrokerRefusal]:
+    """What the broker refused: a topic, a sign-in, and the client id of a device that another tenant uses."""
+    now, user = SystemClock().now(), device_user(TENANT, TOLD_DEVICE)
+    seen = [
+        BrokerRefusal(RefusalCause.CLIENT_ID, now - 90, "10.20.0.41", "esp32-3C71BF", user, times=4_211),
+        BrokerRefusal(RefusalCause.TOPIC, now - 600, "10.20.0.41", "esp32-3C71BF", user, f"tenants/{user}/x", 12),
+        BrokerRefusal(RefusalCause.SIGN_IN, now - 900, "10.20.0.77", times=3),
+    ]
+    return [one for one in seen if tenant_id in (None, one.tenant_id) and device_id in (None, one.device_id)]
+
+
 async def main(port: int, conninfo: str, customers: str | None = None) -> None:
     """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``.
 
@@ -71,7 +99,12 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
         trio.open_nursery() as nursery,
     ):
         identity = Always() if customers is None else None
-        app = dashboard(parts(pool, web_pool=web_pool, live=feed, identity=identity))
+        app = dashboard(
+            parts(pool, web_pool=web_pool, live=feed, identity=identity).having(
+                snapshot=replace(quiet_system(SystemClock()), shared_client_ids=shared_client_ids),
+                broker_refusals=refused_by_broker,
+            )
+        )
         let_it_fail(app)
         changes = Changes(partial(connect, conninfo), [ALERTS_CHANNEL])
         changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)

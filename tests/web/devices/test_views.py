@@ -350,7 +350,7 @@ async def test_a_device_whose_client_id_another_client_uses_says_so_for_an_hour(
             return text(await admin.get("/devices/d"))
 
     page = await shown(told)
-    assert "Two clients use one client id. a client of another tenant uses the client id esp , too" in page
+    assert "Two clients use one client id. A client of another tenant uses the client id esp , too" in page
     assert "Leave the client id empty, or use the user name" in page
     assert "It is shut out by the broker." in await shown(replace(told, shut_out=True))
     assert "Two clients use one client id." not in await shown(replace(told, at=now - 3700))

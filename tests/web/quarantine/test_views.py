@@ -320,7 +320,8 @@ async def test_broker_refusals_are_grouped_by_cause_with_what_to_fix(database: D
 
     async with viewing(database, broker_refusals=refused) as admin:
         html = (await admin.get(f"{PAGE}/door")).text
-        assert "publishes to `tenants/acme/a`, should be `tenant/acme/device/a/telemetry`" in html
+        text = re.sub(r"<[^>]*>", "", html)
+        assert "publishes to tenants/acme/a, should be tenant/acme/device/a/telemetry" in text
         assert "412 times" in html
         assert "10.0.0.8" not in html
         assert "10.0.0.9" not in html
@@ -337,7 +338,7 @@ async def test_two_clients_with_one_client_id_are_told_without_the_other_tenant(
     async with viewing(database, broker_refusals=refused) as admin:
         html = (await admin.get(f"{PAGE}/door")).text
         (told,) = (await admin.get("/customer/quarantine/door")).json()
-    assert "a client of another tenant uses the client id `esp`, too" in html
+    assert "a client of another tenant uses the client id esp, too" in re.sub(r"<[^>]*>", "", html)
     assert (told["cause"], told["username"], told["address"]) == ("client_id", "acme/device/a", "192.0.2.7")
     for secret in ("rival", "198.51.100.1"):
         assert secret not in html
