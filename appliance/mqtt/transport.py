@@ -52,11 +52,13 @@ class Tcp:
         except UnicodeError:  # from the encoding of international names
             raise OSError(f"{self.hostname!r} cannot be the name of a host") from None
         # MQTT's own keep-alive is what counts; this is for a client that has switched it off.
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
-        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-        return stream
+        return _with_options(
+            stream,
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS),
+            (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,7 @@ class Unix:
     async def open(self) -> trio.SocketStream:
         """Return a connected stream."""
         stream = await trio.open_unix_socket(self.path)
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        return stream
+        return _with_options(stream, (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +89,14 @@ class OpenStream:
         """Return the stream."""
         await trio.lowlevel.checkpoint()
         return self.stream
+
+
+def _with_options(stream: trio.SocketStream, *options: tuple[int, int, int]) -> trio.SocketStream:
+    """Set socket options, and return the stream. Closes it if one cannot be set."""
+    try:
+        for level, option, value in options:
+            stream.setsockopt(level, option, value)
+    except BaseException:
+        stream.socket.close()
+        raise
+    return stream

@@ -1,6 +1,10 @@
-"""A TCP proxy that can go silent: connections stay open and no byte passes any more, as behind a dead router."""
+"""A TCP proxy that can go silent, as behind a dead router, or cut each connection at a certain byte.
 
-from collections.abc import AsyncGenerator
+Silent: connections stay open and no byte passes any more.
+"""
+
+import math
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -14,6 +18,8 @@ class TcpProxy:
         self._nursery: trio.Nursery | None = None
         self.port = 0
         self.connections = 0
+        self.lifetime: Callable[[], float] = lambda: math.inf
+        """How many bytes the next connection passes in both directions together, before it is closed."""
 
     def go_silent(self) -> None:
         """Swallow everything on the connections of this moment; later ones pass again."""
@@ -32,17 +38,23 @@ class TcpProxy:
                         far = await trio.open_tcp_stream(*self._target)
                         kept += [near, far]
                         self.connections += 1
-                        nursery.start_soon(_forward, near, far)
-                        nursery.start_soon(_forward, far, near)
+                        left = [self.lifetime()]
+                        nursery.start_soon(_forward, near, far, left)
+                        nursery.start_soon(_forward, far, near, left)
         finally:
             for stream in kept:
                 stream.socket.close()
 
 
-async def _forward(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+async def _forward(source: trio.SocketStream, sink: trio.SocketStream, left: list[float]) -> None:
     try:
         async for data in source:
-            await sink.send_all(data)
+            granted = int(min(len(data), left[0]))
+            left[0] -= granted
+            await sink.send_all(data[:granted])
+            if left[0] <= 0:
+                await trio.aclose_forcefully(source)
+                break
         await trio.aclose_forcefully(sink)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         await trio.aclose_forcefully(sink)
