@@ -4,12 +4,14 @@
 
 import contextlib
 import re
+from typing import TypeVar
 
 import pytest
 import trio
 import trio.testing
 from mqtt5 import (
     ConnAckPacket,
+    ConnAckReasonCode,
     ConnectPacket,
     DisconnectPacket,
     DisconnectReasonCode,
@@ -24,7 +26,7 @@ from mqtt5 import (
 from trio.testing import MockClock
 
 from appliance.mqtt import pump, session
-from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.errors import ConnectError, NegativeAckError
 from appliance.mqtt.link import LinkState
 from tests.support.mqtt.scripted import qos1, written
 from tests.support.mqtt.scripted_broker import Peer, ScriptedBroker
@@ -175,12 +177,17 @@ async def test_a_packet_id_that_is_used_again_before_it_was_acknowledged_is_ackn
 # What they say
 
 
-def _members(kind: type) -> list[object]:
+R = TypeVar("R")
+
+
+def _members(kind: type[R]) -> list[R]:
     return [getattr(kind, name) for name in dir(kind) if name.isupper()]
 
 
-PUBACK_REASONS: list[PubAckReasonCode] = _members(PubAckReasonCode)  # type: ignore[assignment]
-GOODBYES: list[DisconnectReasonCode] = _members(DisconnectReasonCode)  # type: ignore[assignment]
+PUBACK_REASONS: list[PubAckReasonCode] = _members(PubAckReasonCode)
+REFUSALS: list[ConnAckReasonCode] = [code for code in _members(ConnAckReasonCode) if code.value >= 0x80]
+SUBACK_REASONS: list[SubAckReasonCode] = _members(SubAckReasonCode)
+GOODBYES: list[DisconnectReasonCode] = _members(DisconnectReasonCode)
 
 
 @pytest.mark.parametrize("code", sorted({reason.value for reason in PUBACK_REASONS} | {0x01, 0x7F, 0x92, 0xFF}))
@@ -205,6 +212,45 @@ async def test_every_reason_of_a_puback_is_an_answer(
         nursery.start_soon(publish)
         packet_id = (await peer.expect(PublishPacket)).packet_id or 0
         await peer.stream.send_all(bytes((0x40, 3, packet_id >> 8, packet_id & 255, code)))
+
+
+@pytest.mark.parametrize("reason", REFUSALS, ids=lambda reason: reason.name)
+async def test_every_refusal_of_a_connection_is_told_and_tried_again(
+    broker: ScriptedBroker, autojump_clock: MockClock, reason: ConnAckReasonCode
+) -> None:
+    broker.connack = ConnAckPacket(reason_code=reason, reason_str="because")
+    told = f"the broker refused us: {reason.name.lower().replace('_', ' ')} (because)"
+    with pytest.raises(ConnectError, match=re.escape(told)) as caught:
+        async with client_of(broker):
+            pass
+    assert caught.value.reason_code == reason
+    async with client_of(broker, keep_trying=True) as client:
+        await trio.sleep(0.5)
+        assert client.link.detail == told
+        broker.connack = ConnAckPacket()
+        await client.connected()
+
+
+@pytest.mark.parametrize("reason", SUBACK_REASONS, ids=lambda reason: reason.name)
+async def test_every_reason_of_a_suback_is_an_answer(
+    broker: ScriptedBroker, autojump_clock: MockClock, reason: SubAckReasonCode
+) -> None:
+    async with client_of(broker, keep_alive=0) as client, trio.open_nursery() as nursery:
+        peer = await broker.peer()
+        answers: list[object] = []
+
+        async def subscribe() -> None:
+            try:
+                answers.append(await client.subscribe("a"))
+            except NegativeAckError as refusal:
+                answers.append(refusal.reason_code)
+
+        nursery.start_soon(subscribe)
+        request = await peer.expect(SubscribePacket)
+        await peer.send(SubAckPacket(request.packet_id, [reason]))
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == [reason]
+        assert client.link.state is LinkState.READY, "a filter that was refused is not wanted"
 
 
 @pytest.mark.parametrize("reason", GOODBYES, ids=lambda reason: reason.name)
