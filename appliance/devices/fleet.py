@@ -204,6 +204,13 @@ async def get(connection: Connection[Any], tenant_id: str, device_id: str) -> Fl
     return _member(require(await cursor.fetchone(), f"device {device_id}"))
 
 
+async def named(connection: Connection[Any], keys: Sequence[tuple[str, str]]) -> list[FleetDevice]:
+    """Return those of the devices (tenant and id) that are there, in no order."""
+    parameters = {"tenants": [tenant_id for tenant_id, _ in keys], "devices": [device_id for _, device_id in keys]}
+    cursor = await connection.execute(STATEMENTS["named_of_fleet"], parameters)
+    return [_member(row) for row in await cursor.fetchall()]
+
+
 async def allowance_full_at(connection: Connection[Any], tenant_id: str, device_id: str) -> datetime | None:
     """Return when its token bucket and its allowance are both full, as of the last write; None if nothing was noted."""
     parameters = {"tenant": tenant_id, "device": device_id}

@@ -72,6 +72,20 @@ LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
 JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
 WHERE d.tenant_id = %(tenant)s AND d.device_id = %(device)s AND d.status <> 'DECOMMISSIONED'
 
+-- name: named_of_fleet
+SELECT d.tenant_id, d.device_id, d.status, d.subscription_id, d.site_id, d.name, d.place, d.tags, d.interval_seconds,
+  p.name, d.created_at, d.updated_at, d.rate, d.burst, presence_of(s, d.interval_seconds, w), s.last_ts, s.last_seen_at,
+  s.last_heard_at, s.refused_at, s.refused_reason, s.ts_adjusted_at, coalesce(s.null_metrics, 0), coalesce(s.unplaced, 0),
+  s.learned_interval,
+  coalesce(s.latest, '{}'), c.device_id IS NOT NULL, c.switch_at
+FROM unnest(%(tenants)s::text[], %(devices)s::text[]) AS n (tenant_id, device_id)
+JOIN device_registry AS d USING (tenant_id, device_id)
+LEFT JOIN device_state AS s USING (tenant_id, device_id)
+LEFT JOIN device_credentials AS c USING (tenant_id, device_id)
+LEFT JOIN sites AS p ON p.tenant_id = d.tenant_id AND p.site_id = d.site_id
+JOIN presence_watch AS w ON w.instance = coalesce(s.heard_by, '')
+WHERE d.status <> 'DECOMMISSIONED'
+
 -- name: allowance_full_at
 SELECT allowance_full_at FROM device_state WHERE tenant_id = %(tenant)s AND device_id = %(device)s
 

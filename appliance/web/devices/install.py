@@ -12,6 +12,7 @@ from appliance.web.devices.views import (
     importing,
     lifecycle,
     listing,
+    live_list,
     messages,
     new,
     rotate,
@@ -23,6 +24,7 @@ def install(mount: Mount) -> None:
     """Install the routes."""
     platform, renderer, port = mount.platform, mount.renderer, mount.ports.devices
     actions = DeviceActions(platform)
+    live_list.install(renderer)
     mount.add(
         listing.blueprint(renderer, port),
         bulk_view.blueprint(renderer, actions),

@@ -45,6 +45,9 @@ MAX_SITES = 100
 """Sites in the filter; the search finds the others."""
 MAX_CACHED = 100
 """Tenants whose counts are kept."""
+LIVE_PAGE = "device-list"
+MAX_LIVE_NAME = 4000
+"""Characters of the name of a live list: it is in an address, which has 8 KiB at most."""
 DONE = {
     "deleted": "The device is deleted.",
     "claim": "The claim user is closed.",
@@ -70,6 +73,11 @@ class DeviceRow:
     alerts: OpenCount | None
     """Its open alerts, if it has any."""
     maintenance: InMaintenance | None
+
+    @property
+    def key(self) -> str:
+        """Return what the ids of its parts end with."""
+        return f"{self.member.device.tenant_id}:{self.member.device.device_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def _add_list(routes: Blueprint, renderer: PageRenderer, port: DevicesPort) -> N
             after = cursor.read(asked.cursor, FleetPosition)
             page = await fleet.list_page(connection, wanted, sort=sort, down=down, limit=asked.limit, after=after)
             counts = await count_cache.read(connection, tenant_id)
-            rows = await _rows(connection, page.members, who, platform)
+            rows = await read_rows(connection, page.members, who, platform, with_lines=True)
             open_claims = await fleet.open_claim_users(connection, tenant_id)
             owned = await subscriptions_of(connection, tenant_id)
             away = await renderer.away_peers.read_on(connection, who, tenant_id)
@@ -117,6 +125,8 @@ def _add_list(routes: Blueprint, renderer: PageRenderer, port: DevicesPort) -> N
         return await renderer.page(
             "devices/list.html",
             done=DONE,
+            live_page=live_page(rows, who, tenant_id),
+            live=False,
             rows=rows,
             notices=notices(platform.affected(), away, access.now().timestamp(), who.zone),
             total=page.total,
@@ -162,10 +172,21 @@ class DeviceCountCache:
         return counts
 
 
-async def _rows(
-    connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, platform: Platform
+def live_page(rows: Sequence[DeviceRow], who: Viewer, tenant_id: str | None) -> str | None:
+    """Return the name of the live parts of these rows; None if there are too many.
+
+    It is the tenant and its devices, of all tenants each device with its own: ``acme/d1,d2``, ``/acme:d1,beta:d2``.
+    """
+    of = who.tenant_id or tenant_id
+    names = (row.key if of is None else row.member.device.device_id for row in rows)
+    name = f"{LIVE_PAGE}/{of or ''}/{','.join(names)}"
+    return name if len(name) <= MAX_LIVE_NAME else None
+
+
+async def read_rows(
+    connection: Connection[Any], members: Sequence[FleetDevice], who: Viewer, platform: Platform, *, with_lines: bool
 ) -> list[DeviceRow]:
-    """Return the rows of a page, with the labels of their metrics and the line of the first metric."""
+    """Return the rows of a page, with the labels of their metrics and, if asked for, the line of the first metric."""
     known: dict[str, dict[str, Metric]] = {}
     for tenant_id in {member.device.tenant_id for member in members}:
         mine = (member.latest for member in members if member.device.tenant_id == tenant_id)
@@ -175,7 +196,8 @@ async def _rows(
         (member.device.tenant_id, member.device.device_id, of[0].metric.name if of and of[0].is_number else "")
         for member, of in zip(members, shown, strict=True)
     ]
-    lines = [charts.spark(series) for series in await sparks.read(connection, keys, platform.access.now())]
+    drawn = await sparks.read(connection, keys, platform.access.now()) if with_lines else [[]] * len(keys)
+    lines = [charts.spark(series) for series in drawn]
     opened = await open_counts(connection, [(tenant_id, device_id) for tenant_id, device_id, _ in keys], who)
     return [
         _row(member, of, line, who, opened.get(key[:2]), in_maintenance(platform, member.device, who))
