@@ -21,30 +21,44 @@ RESERVED_IDS = 64
 ([MQTT-3.3.4-8]): these take their ids from the same 65,535 (§2.2.1). So many requests may be under way at once."""
 
 
+FEW_IDS = 256
+"""Packet ids of which a client keeps track at first: most clients publish little, and live shortly."""
+
+
 class PacketIds:
     """The packet ids in use, by messages, subscriptions and their ends alike (MQTT 5 §2.2.1).
 
-    A free one is found by one search of memory, also when nearly all are in use.
+    A free one is found by one search of memory, also when nearly all are in use. An id is used again as late as can
+    be, so that an answer that comes twice finds nothing to settle.
     """
 
     __slots__ = ("_last", "_used")
 
     def __init__(self) -> None:
-        self._used = bytearray(LAST_PACKET_ID + 1)
+        self._used = bytearray(FEW_IDS)  # grows to all
         self._used[0] = True  # no packet has the id 0
         self._last = 0
+
+    @property
+    def in_use(self) -> int:
+        """Return how many are in use."""
+        return self._used.count(True) - 1
 
     def take(self) -> int:
         """Return a free packet id, now in use: the one that was free for longest, roughly.
 
         Raises RuntimeError when all are in use; the windows of messages and of requests leave one free.
         """
-        packet_id = self._used.find(False, self._last + 1)
+        used = self._used
+        packet_id = used.find(False, self._last + 1)
+        if packet_id < 0 and len(used) <= LAST_PACKET_ID:
+            packet_id = len(used)
+            used.extend(bytes(packet_id))
         if packet_id < 0:
-            packet_id = self._used.find(False)
-            if packet_id < 0:
-                raise RuntimeError("all packet ids are in use")
-        self._used[packet_id] = True
+            packet_id = used.find(False)
+        if packet_id < 0:
+            raise RuntimeError("all packet ids are in use")
+        used[packet_id] = True
         self._last = packet_id
         return packet_id
 
