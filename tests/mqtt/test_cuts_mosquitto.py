@@ -1,5 +1,6 @@
 """The claim that connections to a real Mosquitto may be cut at any byte, in both directions, and nothing is lost."""
 
+import gc
 import os
 import random
 import secrets
@@ -70,11 +71,12 @@ async def test_a_client_that_is_cancelled_while_it_comes_or_goes_leaves_no_socke
             await client.publish(f"test/{client.identifier}", b"x")
 
     await come_and_go()
+    gc.collect()  # what earlier tests left open
     before = _descriptors()
     for number in range(1, 1000):
         if not await cancelled_at(number, come_and_go):
             break
-        assert _descriptors() == before, number
+        assert _descriptors() <= before, number
     assert number > 10
 
 
