@@ -50,6 +50,19 @@ def test_a_second_appliance_is_refused_with_the_pid_of_the_first(folder: Path) -
             first.communicate()  # the end of its input ends it
 
 
+def test_two_installations_have_no_secret_in_common(folder: Path) -> None:
+    """Of a data folder; users and their passwords are made by the set-up, and there is none before it."""
+    found = []
+    for name in ("one", "two"):
+        with open_data_dir(folder / name) as data_dir:
+            keys = (data_dir.path / "keys.json").read_bytes()
+            found.append({data_dir.instance.instance_id, data_dir.instance.mqtt_client_id, keys})
+            sealed = data_dir.keyring.seal(b"x", "what for")
+    assert found[0] & found[1] == set()
+    with open_data_dir(folder / "one") as data_dir, pytest.raises(ApplianceError, match="sealed"):
+        data_dir.keyring.open(sealed, "what for")
+
+
 def test_what_a_killed_appliance_left_is_cleared(folder: Path) -> None:
     with holder(folder / "data") as first:
         sockets = sockets_of(first)
