@@ -1,12 +1,12 @@
 -- Deliveries as people and receivers see them. %(tenant)s NULL is an operator's view of all tenants.
 
 -- name: select_facts
--- In the order of appliance.delivery.notices.notice.AlertFacts. By the keys of the alerts, whatever is known of the table:
+-- In the order of appliance.delivery.notices.notice.AlertFacts, and the newest entry of each timeline. By the keys of the alerts, whatever is known of the table:
 -- IS TRUE is served by no index.
 SELECT a.id, a.tenant_id, a.alert_type, a.severity, a.status, a.summary, a.details::text, a.trigger_count, a.created_at,
   a.started_at, a.last_triggered_at, a.past, a.acknowledged_at, a.acknowledged_by, a.closed_at, a.closed_by, a.close_reason,
   a.device_id, d.name, d.place, a.site_id, s.name, coalesce(s.time_zone, t.time_zone), a.rule_id, r.name, m.label, m.unit,
-  m.decimals
+  m.decimals, coalesce((SELECT max(e.id) FROM alert_events AS e WHERE (e.tenant_id, e.alert_id) = (a.tenant_id, a.id)), 0)
 FROM fleet_alert AS a
 JOIN tenants AS t ON t.tenant_id = a.tenant_id
 LEFT JOIN device_registry AS d ON (d.tenant_id, d.device_id) = (a.tenant_id, a.device_id)

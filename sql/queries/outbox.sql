@@ -15,6 +15,12 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true), set_config('pla
   set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
   set_config('enable_mergejoin', 'off', true)
 
+-- name: begin_claim
+-- The same, and the lock of an integration: the bound on waiting is set by then.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true), set_config('plan_cache_mode', 'force_generic_plan', true),
+  set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true), pg_advisory_xact_lock(%(key)s::bigint)
+
 -- name: due_integrations
 -- When the next job of each integration is due (with an open breaker: when it is probed), and how many it takes at a time.
 SELECT i.tenant_id, i.integration_id,

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncCursor
 
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
@@ -84,24 +83,17 @@ class AcknowledgeLinks:
         self, connection: Connection[Any], tenant_id: str, alert_id: int, integration_id: UUID, now: datetime
     ) -> str | None:
         """Return the secret part of the address for a notice of an alert; None where alert or integration is gone."""
-        asked = await self.ask(connection, tenant_id, alert_id, integration_id)
-        return await self.answered(asked, tenant_id, alert_id, integration_id, now)
-
-    async def ask(
-        self, connection: Connection[Any], tenant_id: str, alert_id: int, integration_id: UUID
-    ) -> AsyncCursor[Any]:
-        """Ask for what a link says; in a pipeline the answer comes with others."""
         parameters = {"tenant": tenant_id, "alert": alert_id, "integration": integration_id}
-        return await connection.execute(STATEMENTS["select_link_facts"], parameters)
-
-    async def answered(
-        self, asked: AsyncCursor[Any], tenant_id: str, alert_id: int, integration_id: UUID, now: datetime
-    ) -> str | None:
-        """Return what ``make`` does, from an answer."""
-        row = await asked.fetchone()
+        row = await (await connection.execute(STATEMENTS["select_link_facts"], parameters)).fetchone()
         if row is None:
             return None
         version, newest_event = row
+        return self.token(tenant_id, alert_id, integration_id, version, newest_event, now)
+
+    def token(
+        self, tenant_id: str, alert_id: int, integration_id: UUID, version: int, newest_event: int, now: datetime
+    ) -> str:
+        """Return what ``make`` does, where it is known already what a link says."""
         expires = int((now + timedelta(hours=LINK_HOURS)).timestamp())
         return self.seal(AcknowledgeLink(tenant_id, alert_id, integration_id, version, newest_event, expires))
 

@@ -20,10 +20,9 @@ async def ask_facts(connection: Connection[Any], tenant_id: str, alert_ids: Coll
     return await connection.execute(STATEMENTS["select_facts"], parameters)
 
 
-async def facts_of(asked: AsyncCursor[Any]) -> dict[int, AlertFacts]:
-    """Return by id, from an answer, the facts of the alerts that are there."""
-    found = [_facts(row) for row in await asked.fetchall()]
-    return {facts.alert_id: facts for facts in found}
+async def facts_of(asked: AsyncCursor[Any]) -> dict[int, tuple[AlertFacts, int]]:
+    """Return by id, from an answer, the facts of the alerts that are there, and the newest entry of their timelines."""
+    return {row[0]: (_facts(row[:-1]), row[-1]) for row in await asked.fetchall()}
 
 
 def _facts(row: tuple[Any, ...]) -> AlertFacts:

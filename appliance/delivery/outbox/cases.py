@@ -196,6 +196,11 @@ async def begin_by_key(connection: Connection[Any]) -> None:
     await connection.execute(STATEMENTS["begin_by_key"], {"milliseconds": LOCK_TIMEOUT_MS})
 
 
+async def begin_claim(connection: Connection[Any], key: int) -> None:
+    """Do the same, and take the advisory lock ``key`` until the transaction ends."""
+    await connection.execute(STATEMENTS["begin_claim"], {"milliseconds": LOCK_TIMEOUT_MS, "key": key})
+
+
 def moment(seconds: float) -> datetime:
     """Return a service time as the database takes it."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -17,7 +17,7 @@ import msgspec
 import psycopg
 
 from appliance.clock import Clock
-from appliance.db.locks import lock_key, lock_until_commit
+from appliance.db.locks import lock_key
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.integrations.integration import Integration
@@ -29,7 +29,7 @@ from appliance.delivery.outbox.cases import (
     DueJob,
     Wanted,
     Windows,
-    begin_by_key,
+    begin_claim,
     ids_of,
     moment,
     pick_parameters,
@@ -153,8 +153,7 @@ class Claims:
             usual = Wanted(*key, busy, room + EXTRA_CASES)
             async with connection.pipeline():  # each statement sees what was committed before it begins
                 await connection.execute("BEGIN")
-                await begin_by_key(connection)
-                await lock_until_commit(connection, [lock_key("integration", key[0], str(key[1]))])
+                await begin_claim(connection, lock_key("integration", key[0], str(key[1])))
                 found = await connection.execute(STATEMENTS["claimed_integration"], _parameters(key, at))
                 picked = await connection.execute(STATEMENTS["pick_due"], pick_parameters(usual, at))
             receiver = self._receiver(key, await found.fetchone(), at)
@@ -234,10 +233,10 @@ class Claims:
                     await self._merge(connection, reader, wanted, job, summary, plan, at)
         async with connection.pipeline(commits=True):
             await self._write(connection, key, plan, at, probing=receiver.breaker_open)
-            asked = await self._notices.ask(connection, *key, plan.leases, summaries=bool(plan.merged))
+            asked = await self._notices.ask(connection, key[0], plan.leases, summaries=bool(plan.merged))
             await connection.execute("COMMIT")
         # from here on nothing waits: a lease that is written leads to a send, also while the process stops
-        leases = await self._notices.leases(*key, plan.leases, asked, at)
+        leases = await self._notices.leases(receiver.integration, plan.leases, asked, at)
         more = bool(plan.skips or plan.holds or plan.merged)
         return Claimed(receiver.integration, leases, more, plan.left)
 

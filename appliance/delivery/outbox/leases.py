@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg import AsyncCursor
 
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.integrations.integration import Integration
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.notices.facts import ask_facts, facts_of
 from appliance.delivery.notices.notice import AlertFacts
@@ -44,8 +45,6 @@ class Asked:
 
     merged: Mapping[int, tuple[list[int], int]]
     """By job: the alerts that it tells beside its own, and how many there are."""
-    links: Mapping[int, AsyncCursor[Any]]
-    """By job: what a link to acknowledge its alert says."""
     facts: AsyncCursor[Any] | None
     """None: nothing is to be sent."""
 
@@ -60,30 +59,22 @@ class NoticeReader:
         self,
         connection: Connection[Any],
         tenant_id: str,
-        integration_id: UUID,
         jobs: Sequence[DueJob],
         *,
         summaries: bool,
     ) -> Asked:
         """Ask for what notices say; ``summaries``: some may tell other alerts, too."""
         if not jobs:
-            return Asked({}, {}, None)
+            return Asked({}, None)
         merged: Mapping[int, tuple[list[int], int]] = {}
         if summaries or any(job.case.carrier for job in jobs):
             parameters = {"tenant": tenant_id, "ids": ids_of(jobs), "most": LISTED_ALERTS}
             cursor = await connection.execute(STATEMENTS["merged_alerts"], parameters)
             merged = {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
-        links = {
-            job.job_id: await self._links.ask(connection, tenant_id, job.alert_id, integration_id)
-            for job in jobs
-            if _has_link(job)
-        }
         wanted = {job.alert_id for job in jobs} | {alert for alerts, _ in merged.values() for alert in alerts}
-        return Asked(merged, links, await ask_facts(connection, tenant_id, wanted))
+        return Asked(merged, await ask_facts(connection, tenant_id, wanted))
 
-    async def leases(
-        self, tenant_id: str, integration_id: UUID, jobs: Sequence[DueJob], asked: Asked, at: Moment
-    ) -> list[Lease]:
+    async def leases(self, integration: Integration, jobs: Sequence[DueJob], asked: Asked, at: Moment) -> list[Lease]:
         """Return what is to be sent, with what each notice says."""
         if asked.facts is None:
             return []
@@ -91,10 +82,9 @@ class NoticeReader:
         leases = []
         for job in jobs:
             alerts, count = asked.merged.get(job.job_id, ([], 0))
-            told = [facts[alert] for alert in alerts if alert in facts]
-            link, token = asked.links.get(job.job_id), None
-            if link is not None:
-                token = await self._links.answered(link, tenant_id, job.alert_id, integration_id, moment(at.now))
+            told = [facts[one][0] for one in alerts if one in facts]
+            alert, newest_event = facts[job.alert_id]
+            token = self._token(integration, alert, newest_event, at) if _has_link(job) else None
             leases.append(
                 Lease(
                     job.job_id,
@@ -105,13 +95,23 @@ class NoticeReader:
                     job.tries,
                     job.attempts,
                     job.case.receipt,
-                    facts[job.alert_id],
+                    alert,
                     told,
                     count,
                     token,
                 )
             )
         return leases
+
+    def _token(self, integration: Integration, alert: AlertFacts, newest_event: int, at: Moment) -> str:
+        return self._links.token(
+            integration.tenant_id,
+            alert.alert_id,
+            integration.integration_id,
+            integration.version,
+            newest_event,
+            moment(at.now),
+        )
 
 
 def _has_link(job: DueJob) -> bool:
