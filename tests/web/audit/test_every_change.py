@@ -193,8 +193,10 @@ class Requests:
                 things[name] = _notice_link(made) if name == "notice_link" else str(made)
         return things
 
-    async def send(self, change: Change, things: Mapping[str, str], sender: Person | None) -> httpx.Response:
-        """Send the request; the sender None is not signed in."""
+    async def send(
+        self, change: Change, things: Mapping[str, str], sender: Person | None, key: str | None = None
+    ) -> httpx.Response:
+        """Send the request, with an Idempotency-Key if one is given; the sender None is not signed in."""
         method, _, rule = change.route.partition(" ")
         path = THING.sub(lambda place: things[place[1]], change.path)
         matched, _ = self._served.app.url_map.bind("").match(urlsplit(path).path, method, return_rule=True)
@@ -204,6 +206,8 @@ class Requests:
         self._asking.cookies.clear()  # of the previous sender
         if isinstance(change.given, str):
             headers["Content-Type"] = "text/csv"
+        if key is not None:
+            headers["Idempotency-Key"] = key
         if "{reviewed}" in str(change.given):
             things = {**things, "reviewed": await self._reviewed(change, path, headers)}
         return await self._asking.request(method, path, headers=headers, **_sent(change, path, things))
