@@ -72,10 +72,35 @@
     note.dataset.target = target.id;
     note.className = "note crit";
     note.setAttribute("role", "alert");
-    note.textContent =
-      "The form cannot be updated at present. What you typed is kept here: before you save, see in another tab whether you are still signed in.";
+    const link = document.createElement("a");
+    Object.assign(link, { href: "/sign-in", target: "_blank", rel: "noopener", textContent: "Sign in in another tab" });
+    const text = document.createElement("span");
+    text.append("The form cannot be updated; you may be signed out. What you typed is kept here. ", link, ", then go on.");
+    note.append(text);
     form.before(note);
   }
+
+  // Who signed in again in another tab goes on with the token of the new session.
+  async function goOn() {
+    if (document.getElementById(FAILED) === null) return;
+    const answer = await fetch(location.href);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const token = page.querySelector('meta[name="csrf-token"]')?.content;
+    if (!answer.ok || answer.redirected || token === undefined) return;
+    for (const field of document.querySelectorAll('input[name="csrf_token"]')) field.value = token;
+    document.querySelector('meta[name="csrf-token"]').content = token;
+    document.getElementById(FAILED)?.remove();
+  }
+
+  window.addEventListener("focus", () => goOn().catch(() => {})); // the appliance is away: the note stays
+
+  // Without a session, a part of a page is answered with the way to the sign-in, for the whole page.
+  document.addEventListener("htmx:before:response", (event) => {
+    const { ctx } = event.detail;
+    if (!ctx.response.headers.has("HX-Redirect") || document.querySelector("form[data-keep]") === null) return;
+    event.preventDefault();
+    answeredOtherwise(ctx);
+  });
 
   document.addEventListener("htmx:before:swap", (event) => {
     const { ctx, tasks } = event.detail;

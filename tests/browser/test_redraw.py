@@ -122,3 +122,24 @@ def test_an_answer_without_the_form_replaces_nothing(demo: DemoDashboard, admin:
     page.get_by_role("radiogroup", name="Kind").get_by_text("Change").click()
     expect(page.get_by_label("New value")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_who_is_signed_out_meanwhile_keeps_what_is_typed_and_goes_on(demo: DemoDashboard, admin: Watched) -> None:
+    page = admin.page
+    page.goto(f"{demo.url}/rules/new")
+    page.get_by_label("Name", exact=True).fill("Much too warm")
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+    change_metric(page)
+    expect(page.get_by_role("alert").get_by_role("link", name="Sign in in another tab")).to_be_visible()
+    token = page.locator("#rule-form input[name=csrf_token]")
+    fresh = token.get_attribute("value")
+    token.evaluate("field => { field.value = 'of the session before' }")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    page.context.add_cookies([{**one} for one in cookies])  # type: ignore[typeddict-item] # as they were
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert token.input_value() == fresh
+    page.get_by_role("radiogroup", name="Kind").get_by_text("Change").click()
+    expect(page.get_by_label("New value")).to_be_visible()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Much too warm")

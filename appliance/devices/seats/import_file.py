@@ -15,7 +15,7 @@ import difflib
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "tenant": "tenant_id",
 }
 DELIMITERS = ",;\t"
-TAG_DELIMITER = "|"
+_TAG_DELIMITER = re.compile(r"(?<!\\)\|")
 _SEPARATOR_LINE = re.compile(r'[\r\n]*"?sep=(\t|[,;])', re.IGNORECASE)
 _ESCAPED_FORMULA = re.compile(r"'+[=+\-@]")
 """A text that the export put behind an apostrophe, so that no spreadsheet takes it for a formula."""
@@ -150,12 +150,22 @@ def _device(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewDevic
         site_id=given.get("site_id"),
         name=given.get("name"),
         place=given.get("place"),
-        tags=tuple(tag for tag in map(str.strip, given.get("tags", "").split(TAG_DELIMITER)) if tag),
+        tags=_tags(given.get("tags", "")),
         interval=_interval(line, given.get("interval")),
         subscription_id=given.get("subscription_id"),
         stated_tenant=given.get("tenant_id"),
         stated_status=_status(line, given.get("status")),
     )
+
+
+def joined_tags(tags: Iterable[str]) -> str:
+    """Return tags as the text of their cell; ``|`` within a tag stands behind a backslash."""
+    return "|".join(tag.replace("|", r"\|") for tag in tags)
+
+
+def _tags(text: str) -> tuple[str, ...]:
+    tags = (tag.replace(r"\|", "|").strip() for tag in _TAG_DELIMITER.split(text))
+    return tuple(tag for tag in tags if tag)
 
 
 def _interval(line: int, text: str | None) -> float | None:

@@ -11,6 +11,7 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
 from appliance.devices.device import DeviceStatus
 from appliance.devices.fleet import DeviceFilter, FleetDevice, FleetPosition, Sort
+from appliance.devices.seats.import_file import joined_tags
 from appliance.web.access.auth import Viewer
 from appliance.web.page import csv
 from appliance.web.platform import Platform
@@ -52,7 +53,7 @@ def _cells(member: FleetDevice) -> tuple[Any, ...]:
         device.device_id,
         device.name,
         device.place,
-        "|".join(device.tags),
+        joined_tags(device.tags),
         device.site_id,
         device.status.value,
         member.presence.value if device.status is DeviceStatus.ACTIVE else None,

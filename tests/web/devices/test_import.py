@@ -67,7 +67,7 @@ async def test_a_file_of_thousands_of_devices_comes_through_both_steps(database:
 
 async def test_the_downloaded_list_is_imported_as_it_is(database: Database) -> None:
     described = [
-        NewDevice("-d1", "hall", "=cmd()", "+1", ("wet", "'-x"), 60.5),
+        NewDevice("-d1", "hall", "=cmd()", "+1", ("wet", "'-x", "a|b"), 60.5),
         NewDevice("d2", name="'=x", place=NASTY),
         NewDevice("d3"),
     ]
