@@ -9,7 +9,7 @@ from dataclasses import replace
 import trio
 
 from appliance.failpoints import Failpoints
-from appliance.ingest.batch import Settlement, Submission
+from appliance.ingest.batch import Batch, Settlement, Submission
 from appliance.ingest.batch_buffer import RECEIPT_SPAN_SECONDS
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
@@ -18,8 +18,6 @@ from appliance.reading import Inbound
 from appliance.runtime.activity import activity
 
 FIRST_PUBACK = "after_first_puback"
-OnSettled = Callable[[Sequence[Inbound], Settlement], None]
-"""Told of messages and what became of them; quick, and never waits."""
 NO_PACKETS: frozenset[int] = frozenset()
 
 
@@ -33,14 +31,19 @@ class BrokerSource:
         batch_size: int,
         failpoint: Failpoints,
         on_redelivered: Callable[[int], None],
-        on_settled: Sequence[OnSettled],
+        on_admitted: Callable[[Batch], None] | None,
+        on_settled: Callable[[Sequence[Inbound]], None] | None,
     ) -> None:
-        """``on_settled`` are told of each submission once it is committed, before it is acknowledged."""
+        """``on_admitted`` is told what the checks made of messages, ``on_settled`` of those that are committed.
+
+        Both are quick, and never wait.
+        """
         self._client = client
         self._pipeline = pipeline
         self._batch_size = batch_size
         self._failpoint = failpoint
         self._on_redelivered = on_redelivered
+        self._on_admitted = on_admitted
         self._on_settled = on_settled
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -55,13 +58,15 @@ class BrokerSource:
             self._on_redelivered(len(redelivered))
             qos0 = _qos0(batch) if batch.count < len(batch.packets) else NO_PACKETS
             await self._pipeline.submit(
-                Submission(batch.packets, batch.received, self._acknowledger(batch), qos0, redelivered)
+                Submission(
+                    batch.packets, batch.received, self._acknowledger(batch), qos0, redelivered, self._on_admitted
+                )
             )
 
     def _acknowledger(self, batch: InboundBatch) -> Callable[[Settlement], Awaitable[None]]:
         async def acknowledge(settlement: Settlement) -> None:
-            for told in self._on_settled:
-                told(batch.packets, settlement)
+            if self._on_settled is not None:
+                self._on_settled(batch.packets)
             rest = batch
             if self._failpoint.name == FIRST_PUBACK and batch.count:
                 await self._client.acknowledge(replace(batch, count=1))

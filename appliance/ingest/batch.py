@@ -261,6 +261,8 @@ class Submission:
     """Positions in ``messages`` of those that came with QoS 0 and are not acknowledged."""
     redelivered: frozenset[int] = frozenset()
     """Positions of those that the broker resends: their token was spent when they came first."""
+    admitted: Callable[["Batch"], None] | None = None
+    """Told what became of them in the checks, before anything is committed; quick, and never waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,10 @@ class Pipeline:
             async for submission in self._submissions:
                 await self._buffer.room(len(submission.messages))
                 taken_at = self._clock.monotonic()
-                self._buffer.add(Work(await self._admit_submission(submission), [submission], taken_at))
+                batch = await self._admit_submission(submission)
+                if submission.admitted is not None:
+                    submission.admitted(batch)
+                self._buffer.add(Work(batch, [submission], taken_at))
 
     async def _admit_submission(self, submission: Submission) -> Batch:
         """Admit the messages of a submission; only an unknown device costs a query."""

@@ -131,8 +131,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         retain_handling=RetainHandling.SEND_NEVER,
     )
     defence = make_defence(base, storage, client, log.shut_out)
-    told = () if embedded is None else (defence.clearing.settled, defence.watch.settled)
-    source = BrokerSource(client, pipeline, config.ingest.batch_size, base.failpoints, metrics.redelivered.inc, told)
+    source = _source(base, client, pipeline, None if embedded is None else defence)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)
     broker = BrokerAccess(
@@ -169,6 +168,19 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     await tree.start("broker statistics", statistics.run, report=reports.report_broker(statistics))
     await tree.start("broker room", broker.room.run)
     return broker
+
+
+def _source(base: Foundation, client: Client, pipeline: Pipeline, defence: FloodDefence | None) -> BrokerSource:
+    """Return what hands our session's messages to the pipeline, and tells of them who defends the broker."""
+    return BrokerSource(
+        client,
+        pipeline,
+        base.config.ingest.batch_size,
+        base.failpoints,
+        base.metrics.redelivered.inc,
+        None if defence is None else defence.watch.admitted,
+        None if defence is None else defence.clearing.settled,
+    )
 
 
 async def _start_janitor(base: Foundation, known: Knowledge, broker: BrokerAccess) -> None:

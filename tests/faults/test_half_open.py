@@ -39,7 +39,7 @@ async def test_a_silent_link_is_replaced_and_what_comes_twice_is_stored_once(dat
             trio.open_nursery() as nursery,
         ):  # fmt: skip
             await ours.subscribe("tenant/+/device/+/+")
-            source = BrokerSource(ours, stack.pipeline, 200, Failpoints(), redelivered.append, ())
+            source = BrokerSource(ours, stack.pipeline, 200, Failpoints(), redelivered.append, None, None)
             await nursery.start(source.run)
             silent_for = 0.0
             for first in range(0, MESSAGES, GROUP):

@@ -6,14 +6,15 @@ Counts begin anew with each window. A device that finds no room is counted in th
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from appliance.reading import Inbound
+from appliance.ingest.batch import RefusedSubmission
 
 WINDOW_SECONDS = 10.0
 MAX_MESSAGES = 5_000
 """Refused messages within a window that make a flood: what a few fast connections send while they are noticed is some
 tens of times as much, and the broker queues 200,000 for all."""
-MAX_BYTES = 16 * 1024 * 1024
-"""Bytes of refused payloads within a window that make a flood: a sixteenth of what the broker queues for all."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of refused payloads within a window that make a flood. A broker takes 200 MB a second of one, and queues 256
+MiB for all: it has to be noticed by what is seen of it in a moment."""
 MAX_SENDERS = 20_000
 """Devices counted within a window, of all tenants."""
 
@@ -64,7 +65,7 @@ class FloodMeter:
         self._tenants: dict[str, TenantRefused] = {}
         self._senders = 0
 
-    def note(self, refused: Sequence[Inbound], now: float) -> bool:
+    def note(self, refused: Sequence[RefusedSubmission], now: float) -> bool:
         """Count messages that were refused; return whether a tenant of theirs floods."""
         if now - self._begun >= WINDOW_SECONDS:
             self._begun, self._tenants, self._senders = now, {}, 0

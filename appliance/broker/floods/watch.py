@@ -4,7 +4,6 @@ A device with a credential of its own is a user; all others of a tenant are its 
 A tenant of which many devices are refused a little each is left alone, unless they are ids that nobody registered.
 """
 
-from bisect import bisect_left
 from collections.abc import Collection, Sequence
 
 import psycopg
@@ -21,8 +20,7 @@ from appliance.devices import topics as device_topics
 from appliance.devices.device import DeviceStatus
 from appliance.devices.registry.senders import Sender, senders_of
 from appliance.devices.topics import DeviceTopic
-from appliance.ingest.batch import Settlement
-from appliance.reading import Inbound
+from appliance.ingest.batch import Batch
 from appliance.runtime.activity import activity
 
 ROUND_SECONDS = 1.0
@@ -49,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 
 class FloodWatch:
-    """Looks at what :meth:`settled` is told of, and at the topics with retained copies."""
+    """Looks at what :meth:`admitted` is told of, and at the topics with retained copies."""
 
     def __init__(
         self, meter: FloodMeter, topics: RetainedTopics, pool: Pool, record: FloodRecord, clock: Clock
@@ -60,24 +58,12 @@ class FloodWatch:
         self._record = record
         self._clock = clock
         self._woken = trio.Event()
-        self._batch = -1
-        """The index of the first message of the batch that ``_indexes`` is of."""
-        self._indexes: list[int] = []
-        """The indexes of its refused messages, in order."""
         self._acquitted: dict[str, tuple[float, int]] = {}
         """Tenant that leaves many copies -> until when that is fine, and how many topics it had."""
 
-    def settled(self, messages: Sequence[Inbound], settlement: Settlement) -> None:
-        """Take note of messages that are committed."""
-        outcome, first = settlement.outcome, settlement.first
-        if not outcome.refused:
-            return
-        if outcome.batch.first != self._batch:
-            self._batch = outcome.batch.first
-            self._indexes = sorted([one.index for one in outcome.refused])
-        start, stop = bisect_left(self._indexes, first), bisect_left(self._indexes, settlement.last)
-        refused = [messages[index - first] for index in self._indexes[start:stop]]
-        if refused and self._meter.note(refused, self._clock.monotonic()):
+    def admitted(self, batch: Batch) -> None:
+        """Take note of messages that the checks have refused: before their commit, which a flood delays."""
+        if batch.refused and self._meter.note(batch.refused, self._clock.monotonic()):
             self._woken.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -18,7 +18,6 @@ from appliance.devices import topics as device_topics
 from appliance.devices.device import DeviceStatus
 from appliance.devices.registry.senders import senders_of
 from appliance.devices.topics import DeviceTopic
-from appliance.ingest.batch import Settlement
 from appliance.metrics import Metrics
 from appliance.mqtt import topics as mqtt_topics
 from appliance.mqtt.client import Client
@@ -50,7 +49,7 @@ class RetainedClearing:
         self.cleared = 0
         """Copies cleared since the start."""
 
-    def settled(self, messages: Sequence[Inbound], _settlement: Settlement) -> None:
+    def settled(self, messages: Sequence[Inbound]) -> None:
         """Take note of messages that are committed."""
         for message in messages:
             if message.retain and message.payload:

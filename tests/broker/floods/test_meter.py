@@ -1,22 +1,18 @@
 """How much refused is a flood, and what counting it costs."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from appliance.broker.floods.meter import MAX_BYTES, MAX_MESSAGES, MAX_SENDERS, WINDOW_SECONDS, FloodMeter
+from appliance.ingest.batch import RefusedSubmission
+from appliance.reading import Reason
 
 
-@dataclass
-class Message:
-    topic: str
-    payload: bytes
-    retain: bool = False
-    user_properties: tuple[tuple[str, str], ...] = ()
+def refused(topic: str, payload: bytes = b"") -> RefusedSubmission:
+    return RefusedSubmission(0, Reason.RATE_LIMITED, "", topic, payload)
 
 
-def sent(device: str, count: int = 1, payload: bytes = b"x", tenant: str = "acme") -> list[Message]:
-    return [Message(f"tenant/{tenant}/device/{device}/telemetry", payload)] * count
+def sent(device: str, count: int = 1, payload: bytes = b"x", tenant: str = "acme") -> list[RefusedSubmission]:
+    return [refused(f"tenant/{tenant}/device/{device}/telemetry", payload)] * count
 
 
 @pytest.mark.parametrize(("count", "size"), [(MAX_MESSAGES, 1), (MAX_BYTES // 32_768, 32_768)])
@@ -50,7 +46,7 @@ def test_invented_devices_take_no_memory_without_end_and_leave_the_counts_exact(
     for number in range(2 * MAX_SENDERS):
         meter.note(sent(f"d{number}"), 0.0)
     meter.note(sent("x" * 60_000), 0.0)
-    meter.note([Message("tenant", b""), Message("a/b/c", b"")], 0.0)
+    meter.note([refused("tenant"), refused("a/b/c")], 0.0)
     [flood] = meter.floods()
     assert flood.refused.messages == 2 * MAX_SENDERS + 1
     assert len(flood.senders) == MAX_SENDERS

@@ -18,10 +18,9 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import credential
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.ingest.batch import Batch, BatchOutcome, RefusedSubmission, Settlement
+from appliance.ingest.batch import Batch, RefusedSubmission
 from appliance.metrics import Metrics
 from appliance.reading import Reason
-from tests.broker.floods.test_meter import Message
 from tests.support.clock import DoubtfulClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
@@ -40,17 +39,15 @@ class Setup:
     topics: RetainedTopics
     record: FloodRecord
     clock: DoubtfulClock
-    first: int = 0
 
     async def refuse(self, *devices: str) -> None:
-        """Tell the watch of a batch in which every second message, those of ``devices``, is refused."""
-        messages = [Message(topic(device), b"x") for device in devices for _ in range(2)]
-        first, self.first = self.first, self.first + len(messages)
-        refused = [_refused(first + 2 * place, message) for place, message in enumerate(messages[::2])]
-        outcome = BatchOutcome(Batch(messages, 0, first=first), (), (), refused)
-        half = len(messages) // 2
-        self.watch.settled(messages[:half], Settlement(outcome, first, first + half))
-        self.watch.settled(messages[half:], Settlement(outcome, first + half, self.first))
+        """Tell the watch of a batch in which a message of each of ``devices`` is refused."""
+        batch = Batch((), 0)
+        batch.refused += [
+            RefusedSubmission(index, Reason.RATE_LIMITED, "", topic(device), b"x")
+            for index, device in enumerate(devices)
+        ]
+        self.watch.admitted(batch)
         await self.watch.look()
 
     @property
@@ -60,10 +57,6 @@ class Setup:
 
 def topic(device: str, kind: str = "telemetry") -> str:
     return f"tenant/{TENANT}/device/{device}/{kind}"
-
-
-def _refused(index: int, message: Message) -> RefusedSubmission:
-    return RefusedSubmission(index, Reason.RATE_LIMITED, "", message.topic, message.payload)
 
 
 @asynccontextmanager

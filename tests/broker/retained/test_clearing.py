@@ -22,7 +22,6 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.ingest.batch import Batch, BatchOutcome, Settlement
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from tests.support.postgres_server import Database, ground
@@ -30,7 +29,6 @@ from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
 
 READING = b'{"temperature": 21.5}'
 MARK = "appliance/test"
-NOTHING_SETTLED = Settlement(BatchOutcome(Batch((), 0), (), (), ()), 0, 0)
 
 
 @pytest.fixture
@@ -136,7 +134,7 @@ async def _receive(setup: Setup) -> None:
     """Note what the session receives, as the broker's source does after a commit."""
     async for message in setup.session.messages():
         setup.received.append((message.topic, message.payload))
-        setup.clearing.settled([message.packet], NOTHING_SETTLED)
+        setup.clearing.settled([message.packet])
         await setup.session.puback(message)
 
 
