@@ -24,20 +24,37 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from appliance.db import locks, statements
 from appliance.db.change_context import ChangeContext
+from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
-from appliance.errors import ApplianceError, Busy, Conflict
+from appliance.errors import ApplianceError, Busy, Conflict, Invalid
 from appliance.keyring import Keyring
 
 STATEMENTS = statements.load("api_requests")
 
+KEY_FIELD = "Idempotency-Key"
+"""The header by which a request is told from its repetitions."""
 KEPT = timedelta(hours=24)
 """How long an answer is kept; then its key is free again."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of an answer that is kept: 20,000 new devices with their secrets."""
+LARGE_BYTES = 64 * 1024
+"""Bytes from which an answer counts as large. All others together are bounded by how often an account may ask."""
+MOST_BYTES_A_USER = 64 * 1024 * 1024
+"""Bytes of all answers of an account beyond which no large one is kept, so that a table cannot fill the disk."""
 WAIT_MS = 10_000
 """Milliseconds that a request waits for an equal one that is being carried out, by this process or another."""
 STILL_UNDER_WAY = "The first request with this Idempotency-Key is still under way; send it again in a moment."
 UNREADABLE = (
     "This request was carried out before, and its answer cannot be read any more: keys.json has changed since. "
     "Look at what it made; use a new Idempotency-Key for a new request."
+)
+TOO_LARGE = (
+    f"The answer would be larger than the {MOST_BYTES // 1024**2} MiB that are kept. Nothing was changed; ask for less "
+    "at once, or send the request without Idempotency-Key."
+)
+TOO_MUCH = (
+    "Too many large answers of this account are kept already. Nothing was changed; wait until some are a day old, or "
+    "send the request without Idempotency-Key."
 )
 SALT_BYTES, NONCE_BYTES, KEY_BYTES = 16, 12, 32
 PURPOSE = b"appliance api request"
@@ -105,7 +122,14 @@ class KeptAnswers:
     async def keep(
         self, connection: Connection[Any], key: RequestKey, answer: KeptAnswer, context: ChangeContext
     ) -> bytes:
-        """Keep an answer in the transaction that claimed its key; return it as it is stored."""
+        """Keep an answer in the transaction that claimed its key; return it as it is stored.
+
+        Raises Invalid for one that is too large; Conflict if the account has too many large ones.
+        """
+        if len(answer.body) > MOST_BYTES:
+            raise Invalid(TOO_LARGE, KEY_FIELD)
+        if len(answer.body) > LARGE_BYTES:
+            await self._check_room(connection, key.user_id, len(answer.body))
         sealed = self._sealed(key, answer)
         parameters = {
             "user": key.user_id,
@@ -125,6 +149,11 @@ class KeptAnswers:
         """Replace the answer that was stored as ``before``, unless the key is another request's by now."""
         parameters = {"user": key.user_id, "hash": key.hash, "before": before, "sealed": self._sealed(key, answer)}
         await connection.execute(STATEMENTS["complete_answer"], parameters)
+
+    async def _check_room(self, connection: Connection[Any], user_id: UUID, more: int) -> None:
+        row = await (await connection.execute(STATEMENTS["sum_kept"], {"user": user_id})).fetchone()
+        if require(row, "sum")[0] + more > MOST_BYTES_A_USER:
+            raise Conflict(TOO_MUCH)
 
     def _sealed(self, key: RequestKey, answer: KeptAnswer) -> bytes:
         salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)

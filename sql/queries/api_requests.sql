@@ -17,6 +17,9 @@ ON CONFLICT (user_id, key_hash) DO UPDATE
 SET sealed = EXCLUDED.sealed, asked_at = EXCLUDED.asked_at, until = EXCLUDED.until
 WHERE api_requests.until <= %(settled)s
 
+-- name: sum_kept
+SELECT coalesce(sum(octet_length(sealed)), 0)::bigint FROM api_requests WHERE user_id = %(user)s
+
 -- name: complete_answer
 UPDATE api_requests SET sealed = %(sealed)s WHERE user_id = %(user)s AND key_hash = %(hash)s AND sealed = %(before)s
 

@@ -33,12 +33,12 @@ from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.errors import Busy, Invalid, KeyReused
 from appliance.keyring import Keyring
-from appliance.people.kept_answers import STILL_UNDER_WAY, WAIT_MS, KeptAnswer, KeptAnswers, RequestKey
+from appliance.people.kept_answers import KEY_FIELD, STILL_UNDER_WAY, WAIT_MS, KeptAnswer, KeptAnswers, RequestKey
 from appliance.web.access import request_transaction
 from appliance.web.access.auth import viewer
 from appliance.web.access.request_transaction import RequestTransaction
 from appliance.web.access.transactions import Access
-from appliance.web.openapi.describe import KEY_FIELD, LEAST_KEY, MOST_KEY, REPLAYED, declared
+from appliance.web.openapi.describe import LEAST_KEY, MOST_KEY, REPLAYED, declared
 
 log = structlog.get_logger(__name__)
 

@@ -38,8 +38,6 @@ from appliance.web.openapi.validation import Struct, converted
 
 PREFIXES = ("/customer/", "/operator/", "/ingest/")
 """Below these every route is an operation of the API."""
-KEY_FIELD = "Idempotency-Key"
-"""The header by which a request is told from its repetitions."""
 LEAST_KEY = 16
 """Characters: a shorter key is one that somebody else, or the same program another day, might make up again."""
 MOST_KEY = 255

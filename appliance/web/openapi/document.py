@@ -15,10 +15,10 @@ from quart import Blueprint, Quart, Response, current_app
 from werkzeug.routing import Rule
 
 import appliance
+from appliance.people.kept_answers import KEY_FIELD
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
 from appliance.web.openapi.describe import (
-    KEY_FIELD,
     LEAST_KEY,
     MOST_KEY,
     REPLAYED,

@@ -29,11 +29,11 @@ from appliance.errors import (
     Throttled,
     VersionNeeded,
 )
+from appliance.people.kept_answers import KEY_FIELD
 from appliance.people.role import Role, Theme
 from appliance.renewals.renewal import DevicesNeeded
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
-from appliance.web.openapi.describe import KEY_FIELD
 from appliance.web.openapi.entity_tag import IF_MATCH
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame

@@ -201,6 +201,27 @@ async def test_an_answer_that_cannot_be_opened_is_never_made_up_for_by_doing_it_
     assert count(database, MADE) == 1
 
 
+async def test_answers_that_are_too_large_to_keep_are_refused_and_nothing_is_made(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with callers(database) as (_, caller):
+        with monkeypatch.context() as patched:
+            patched.setattr(kept_answers, "MOST_BYTES", 10)
+            refused = await caller.ask("POST", SITES, 400, json=BODY, headers=a_key())
+            assert refused["field"] == "Idempotency-Key"
+        with monkeypatch.context() as patched:
+            patched.setattr(kept_answers, "LARGE_BYTES", 10)
+            patched.setattr(kept_answers, "MOST_BYTES_A_USER", 1500)
+            for number in range(10):
+                answer = await caller.raw("POST", SITES, json={"site_id": f"s{number}", "name": "x"}, headers=a_key())
+                if answer.status_code != 201:
+                    break
+            assert (answer.status_code, "Too many large answers" in answer.text) == (409, True)
+        assert count(database, MADE) == 0
+        assert count(database, "sites WHERE tenant_id = 'acme'") == count(database, "api_requests") == number
+        await caller.ask("POST", SITES, 201, json=BODY, headers=a_key())
+
+
 async def test_a_wrong_clock_neither_keeps_an_answer_for_years_nor_ends_it_at_once(database: Database) -> None:
     async with callers(database) as (_, caller):
         await caller.ask("POST", SITES, 201, json=BODY, headers=a_key())
