@@ -37,6 +37,10 @@ class KeyReused(ApplianceError):
     """An Idempotency-Key was used for another request before: 422."""
 
 
+class NoRoom(ApplianceError):
+    """The disk is full, and the change is a large one that can wait: 507."""
+
+
 class Outdated(Conflict):
     """It has changed since the version that a change started from: 409, or 412 where a program said so (If-Match)."""
 

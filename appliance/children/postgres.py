@@ -1,7 +1,5 @@
 """The embedded Postgres: created on the first start, reachable by Unix socket only, kept running until cancelled."""
 
-import os
-import re
 import shutil
 import signal
 import struct
@@ -19,6 +17,7 @@ from appliance.children.files import bring_up_to_date, make_folder, sync_folder,
 from appliance.children.keeper import SHOWN_LINES, ChildStatus, Keeper, Patience, Readiness
 from appliance.children.leftovers import stop_leftovers
 from appliance.children.polling import until
+from appliance.children.postgres_log import make_segments, segment_size
 from appliance.children.process import Child, Command, spare_when_memory_ends, spawn
 from appliance.children.programs import PostgresPrograms, find_postgres
 from appliance.clock import Clock
@@ -37,7 +36,6 @@ RECOVERY_SECONDS = 600.0  # after a power cut it replays up to max_wal_size
 STOP_ANSWER = "received fast shutdown request"  # of the postmaster, before anything else
 OUR_STOP = "terminating connection due to administrator command"  # of each session, when we stop the server
 SSL_REQUEST = struct.pack(">II", 8, 80877103)  # PostgreSQL's protocol, "SSLRequest"
-SEGMENT = re.compile("[0-9A-F]{24}")  # the names of the log's segments
 STATUS_LINE = 7  # of postmaster.pid, counted from 0: what pg_ctl -w waits for
 
 
@@ -68,7 +66,7 @@ class Postgres:
         ``disk_full`` says why the disk of ``data_dir`` is full, None while it is not.
         """
         patience = patience or Patience(start=RECOVERY_SECONDS)
-        self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line)
+        self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line, disk_full)
         self._keeper = Keeper(self._program, clock, patience, disk_full)
 
     @property
@@ -117,7 +115,9 @@ class _PostgresProgram:
         roles: Sequence[str],
         memory: postgres_files.Memory,
         on_line: Callable[[str], None] | None,
+        disk_full: Callable[[], str | None],
     ) -> None:
+        self._disk_full = disk_full
         self.programs: PostgresPrograms | None = None
         self._data_dir = data_dir
         self._roles = roles
@@ -147,6 +147,8 @@ class _PostgresProgram:
         if not (self._cluster / "PG_VERSION").exists():
             await self._make_cluster(self.programs, account)
         self._render(account)
+        if self._log_sizes().ahead and self._disk_full() is None:
+            make_segments(self._cluster, self._log_sizes(), account)
         # No postmaster lives on these data, whatever process has the number in this file by now.
         (self._cluster / "postmaster.pid").unlink(missing_ok=True)
         settings = (part for name, value in postgres_files.DURABLE for part in ("-c", f"{name}={value}"))
@@ -258,12 +260,3 @@ class _PostgresProgram:
         if child.returncode != 0:
             words = "".join(f"\n  {line}" for line in lines[-SHOWN_LINES:])
             raise ApplianceError(f"initdb failed ({child.describe_end()}):{words}")
-
-
-def segment_size(cluster: Path) -> int | None:
-    """Return the size of the log's segments in MB, which are files of that size; None without a cluster."""
-    try:
-        sizes = [entry.stat().st_size for entry in os.scandir(cluster / "pg_wal") if SEGMENT.fullmatch(entry.name)]
-    except FileNotFoundError:
-        return None
-    return max(sizes) // postgres_files.MIB if sizes else None

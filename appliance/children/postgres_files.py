@@ -1,5 +1,6 @@
 """Render the files that Postgres reads at its start, from a few settings. Pure: nothing is read or written here."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ DURABLE: tuple[tuple[str, str], ...] = (
 )
 
 
+SEGMENT = re.compile("[0-9A-F]{24}")
+"""The names of the log's segments."""
 MIB = 1024 * 1024
 LEAST_LOG, MOST_LOG, LOG_PART = 32, 1024, 6
 """MB of the log, and the part of the disk that it may take. More only makes checkpoints rarer."""
@@ -37,6 +40,8 @@ class LogSizes:
     """What is kept and written anew. Postgres stops when its log finds no room, so this must not depend on any."""
     segment: int
     """Of a new cluster; it stays what it was."""
+    ahead: bool
+    """Whether what is kept is there from the start: on a small disk, which fills before Postgres has had so many."""
 
 
 def log_sizes(disk: int, segment: int | None) -> LogSizes:
@@ -47,7 +52,7 @@ def log_sizes(disk: int, segment: int | None) -> LogSizes:
     size = disk // MIB
     segment = segment or (SMALL_SEGMENT if size < SMALL_DISK else USUAL_SEGMENT)
     most = max(min(size // LOG_PART, MOST_LOG), LEAST_LOG, 2 * segment)
-    return LogSizes(most, max(min(most, KEPT_LOG), 2 * segment), segment)
+    return LogSizes(most, max(min(most, KEPT_LOG), 2 * segment), segment, size < SMALL_DISK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def test_durability_is_beyond_the_reach_of_a_file() -> None:
 def test_the_log_has_a_size_by_the_disk(disk: int, segment: int | None, most: int, kept: int, segments: int) -> None:
     sizes = log_sizes(disk, segment)
     assert (sizes.most, sizes.kept, sizes.segment) == (most, kept, segments)
+    assert sizes.ahead is (disk < 4 * GIB)
     found = settings(configuration(Path("/run/x"), Memory(), sizes))
     assert (found["max_wal_size"], found["min_wal_size"], found["wal_recycle"]) == (f"{most}MB", f"{kept}MB", "on")
     assert kept >= 2 * segments, "Postgres takes no less"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 
+from appliance.mqtt.client import Client
 from tests.support import soak
 from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
 from tests.support.busy import within
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.skipif(not may_mount(), reason="only root can mount a s
 SIZES = [260, 400] if soak.LONG else [260]
 ROUNDS = 3 if soak.LONG else 1
 MESSAGES = soak.times(3_000)
+LEFT = (33 if soak.LONG else 27) * MB
+"""Bytes that are left for messages to fill; the disk is full with 25 MB left."""
 SIGN_IN_SECONDS = 2.0
 
 
@@ -74,6 +77,12 @@ async def signed_in_within(appliance: ApplianceProcess, *, times: int = 3) -> st
     return str(took)
 
 
+async def send_until(full: trio.Event, publisher: Publisher, through: Client) -> None:
+    """Send messages until the disk is full."""
+    while not full.is_set():
+        await publisher.send(through, 200, 100, 0.02)
+
+
 def pids(appliance: ApplianceProcess) -> list[int]:
     assert appliance.process is not None
     assert appliance.process.poll() is None, appliance.tail()
@@ -90,11 +99,13 @@ async def test_a_disk_that_messages_fill_holds_them_and_goes_on_when_there_is_ro
         before = pids(appliance)
         async with client(appliance, "filler") as session:
             for _ in range(ROUNDS):
-                volume.fill(27 * MB)
+                volume.fill(LEFT)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(publisher.send, session, MESSAGES, 100, 0.05)
-                    await until(appliance, b'"disk"')
+                    full = trio.Event()
+                    nursery.start_soon(send_until, full, publisher, session)
+                    await until(appliance, b'"disk"', 300)
                     await signed_in_within(appliance)
+                    full.set()
                 await publisher.send(session, MESSAGES)
                 await signed_in_within(appliance)
                 volume.clear()

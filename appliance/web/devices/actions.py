@@ -19,6 +19,7 @@ from appliance.devices.seats import bulk, changes, import_file, imports
 from appliance.devices.seats.bulk import BulkAnswer
 from appliance.devices.seats.import_file import ImportRow
 from appliance.devices.seats.imports import ImportLine, ImportOutcome
+from appliance.errors import NoRoom
 from appliance.web.platform import Platform
 
 
@@ -151,6 +152,8 @@ class DeviceActions:
                         connection, tenant_id, devices, self._access.context(), grace=self._grace, dry_run=True
                     ),
                 )
+        if self._platform.health().disk is not None:  # thousands of rows would take what is left for everybody else
+            raise NoRoom("The disk is full: devices are imported once there is room. Nothing was changed.")
         async with self._changing() as change:
             context = self._access.context()
             lines = await imports.import_many(change.connection, tenant_id, devices, context, grace=self._grace)

@@ -24,6 +24,7 @@ from appliance.errors import (
     Invalid,
     KeyReused,
     NoCapacity,
+    NoRoom,
     NotFound,
     Outdated,
     Throttled,
@@ -105,6 +106,7 @@ TEXTS: dict[HTTPStatus, tuple[str, str]] = {
     HTTPStatus.FORBIDDEN: ("Not allowed", "Your role does not include this page."),
     HTTPStatus.NOT_FOUND: ("Not found", "There is nothing at this address. It may have been deleted or renamed."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Not possible here", "This address cannot be used that way."),
+    HTTPStatus.INSUFFICIENT_STORAGE: ("The disk is full", NO_ROOM),
     HTTPStatus.REQUEST_TIMEOUT: ("Too slow", "The request was not complete in time. Try again."),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Busy", "Try again in a few seconds."),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("Too large", "The request is too large for this page."),
@@ -122,11 +124,13 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     NoCapacity: HTTPStatus.PAYMENT_REQUIRED,
     Throttled: HTTPStatus.TOO_MANY_REQUESTS,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+    NoRoom: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """The HTTP statuses of the domain's errors, and of what is derived from them."""
 CODES: Mapping[type[ApplianceError], str] = {
     DevicesNeeded: "DEVICES_NEEDED",
     KeyReused: "KEY_REUSED",
+    NoRoom: "DISK_FULL",
     VersionNeeded: "VERSION_NEEDED",
 }
 """What programs are told of errors that are more than their status."""
@@ -213,7 +217,7 @@ class FailurePages:
     async def disk_full(self, error: psycopg.Error) -> Response:
         """Answer a change that Postgres has found no room for; it is rolled back whole."""
         log.warning("page on a full disk", path=_path(), error=str(error).strip())
-        return self._answer(FailureText(HTTPStatus.INSUFFICIENT_STORAGE, "The disk is full", NO_ROOM), code="DISK_FULL")
+        return await self.unfit(NoRoom(NO_ROOM))
 
     async def rolled_back(self, error: psycopg.Error) -> Response:
         """Answer a request that another transaction was in the way of, a manual one as a rule."""

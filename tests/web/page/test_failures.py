@@ -1,13 +1,17 @@
 """What people are told while the appliance is not ready, and when another transaction was in the way of theirs."""
 
+from typing import Any
+
 import psycopg
 import pytest
 
+from appliance.diagnostics.readiness import Health
 from appliance.web.page.failures import MET, NO_ROOM, ROLLED_BACK, trouble_text
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.tenants import TENANT, add_tenant, ingest, sell
 from tests.support.web.api_caller import calling, dashboard
+from tests.support.web.serving import over
 
 
 def test_the_banner_names_what_is_away_and_what_that_means() -> None:
@@ -49,6 +53,20 @@ async def test_a_change_without_room_on_the_disk_is_told_so_and_saves_nothing(da
         refused = await admin.ask("POST", "/customer/sites", 507, json={"site_id": "hall-3"})
         assert (refused["code"], refused["detail"]) == ("DISK_FULL", NO_ROOM)
         assert (await admin.ask("GET", "/customer/sites"))["items"] == []
+
+
+async def test_a_full_disk_takes_no_import_and_still_says_what_one_would_do(database: Database) -> None:
+    async with ingest(database) as connection:
+        await add_tenant(connection)
+        await sell(connection, 5)
+    full, rows = Health(None, None, None, disk="the disk is full"), "device_id\npump-1\n"
+    async with over(database, health=lambda: full) as served, calling(served, database) as admin:
+        given: dict[str, Any] = {"content": rows, "headers": {"Content-Type": "text/csv"}}
+        answer = await admin.raw("POST", "/customer/devices/import", **given)
+        assert (answer.status_code, answer.json()["code"]) == (507, "DISK_FULL")
+        assert (await admin.ask("GET", "/customer/devices"))["items"] == []
+        answer = await admin.raw("POST", "/customer/devices/import?dry_run=true", **given)
+        assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("error", ROLLED_BACK)
