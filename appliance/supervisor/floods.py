@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from appliance.broker.clients import sweep_client
-from appliance.broker.floods.meter import FloodMeter
+from appliance.broker.floods.meter import WINDOW_SECONDS, FloodMeter
 from appliance.broker.floods.record import FloodRecord
 from appliance.broker.floods.watch import FloodWatch
 from appliance.broker.retained.clearing import RetainedClearing
@@ -31,7 +31,9 @@ def make_defence(base: Foundation, storage: Storage, client: Client, shut_out: S
     """Return the parts; ``client`` is our session with the broker."""
     topics, record = RetainedTopics(), FloodRecord(shut_out, base.clock, base.metrics)
     clearing = RetainedClearing(topics, client, storage.pool, base.clock, base.metrics)
-    return FloodDefence(record, topics, clearing, FloodWatch(FloodMeter(), topics, storage.pool, record, base.clock))
+    limits = base.config.limits
+    meter = FloodMeter(allowed=round(limits.rate * WINDOW_SECONDS) + limits.burst)
+    return FloodDefence(record, topics, clearing, FloodWatch(meter, topics, storage.pool, record, base.clock))
 
 
 async def start_defence(base: Foundation, defence: FloodDefence, embedded: Mosquitto, client: Client) -> None:

@@ -1,9 +1,10 @@
 """How much of each tenant and device was refused lately. Pure; times are monotonic seconds.
 
+What the limits of a device let through and a later check refuses, a typo in the name of a metric, is no flood of it.
 Counts begin anew with each window. A device that finds no room is counted in the sum of its tenant alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.ingest.batch import RefusedSubmission
@@ -37,6 +38,11 @@ class Refused:
         """Return whether it is too much."""
         return self.messages > MAX_MESSAGES or self.size > MAX_BYTES
 
+    def beyond(self, allowed: int) -> "Refused":
+        """Return what of it is beyond ``allowed`` messages, all of them taken to be of one size."""
+        beyond = max(0, self.messages - allowed)
+        return Refused(beyond, self.size * beyond // max(1, self.messages))
+
 
 @dataclass(slots=True)
 class TenantRefused:
@@ -54,13 +60,17 @@ class Flood:
     device_id: str | None
     """None: no single one, and those that sent are in ``senders``."""
     refused: Refused
-    senders: Sequence[str] = ()
+    senders: Mapping[str, Refused] = field(default_factory=dict)
 
 
 class FloodMeter:
-    """Counts refused messages by tenant and device."""
+    """Counts refused messages by tenant and device.
 
-    def __init__(self) -> None:
+    ``allowed``: messages that the limits let through of one device within a window.
+    """
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
         self._begun = float("-inf")
         self._tenants: dict[str, TenantRefused] = {}
         self._senders = 0
@@ -79,11 +89,14 @@ class FloodMeter:
         for tenant_id, tenant in self._tenants.items():
             if not tenant.total.floods:
                 continue
-            single = [(device, one) for device, one in tenant.devices.items() if one.floods]
+            single = [(device, one) for device, one in tenant.devices.items() if self._floods(one)]
             for device_id, one in single:
                 yield Flood(tenant_id, device_id, one)
             if not single:
-                yield Flood(tenant_id, None, tenant.total, tuple(tenant.devices))
+                yield Flood(tenant_id, None, tenant.total, dict(tenant.devices))
+
+    def _floods(self, device: Refused) -> bool:
+        return device.floods and device.messages > self.allowed
 
     def _count(self, topic: str, size: int) -> bool:
         levels = topic.split("/", 4)

@@ -1,10 +1,12 @@
 """Shuts out the users who flood the broker.
 
 A device with a credential of its own is a user; all others of a tenant are its claim user: it is looked up who sends.
-A tenant of which many devices are refused a little each is left alone, unless they are ids that nobody registered.
+A tenant of which many devices are refused a little each is left alone, unless they are ids that nobody registered: too
+many of them, or more of each than the limits of a device allow. Devices with a mistake in what they send, or without a
+seat, are not registered either, and must not shut out those that are.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 import structlog
@@ -34,6 +36,14 @@ MAX_UNREGISTERED_TOPICS = 3000
 devices that wait for approval. A claim user can invent ids."""
 MAX_UNREGISTERED_BYTES = 32 * 1024 * 1024
 """Bytes of copies of such devices that may wait to be cleared: a small part of what the broker may use."""
+MAX_UNREGISTERED_DEVICES = MAX_UNREGISTERED_TOPICS // 3
+"""Devices that are not registered and may be refused what their limits allow."""
+MAX_ALLOWED_MESSAGES = 50_000
+"""Messages of them all within a window: 500 devices at ten a second, a quarter of what the broker queues for all."""
+MAX_ALLOWED_BYTES = 16 * 1024 * 1024
+"""Bytes of them within a window, likewise."""
+SPARED_SECONDS = 1.0
+"""Seconds for which a tenant whose devices are refused a little each is not looked at again."""
 ACQUITTED_SECONDS = 10.0
 """Seconds for which a tenant that leaves many copies of registered devices is not looked at again, unless there are
 MAX_UNREGISTERED_TOPICS more."""
@@ -60,6 +70,8 @@ class FloodWatch:
         self._woken = trio.Event()
         self._acquitted: dict[str, tuple[float, int]] = {}
         """Tenant that leaves many copies -> until when that is fine, and how many topics it had."""
+        self._spared: dict[str, float] = {}
+        """Tenant of which many devices are refused a little each -> until when that is fine."""
 
     def admitted(self, batch: Batch) -> None:
         """Take note of messages that the checks have refused: before their commit, which a flood delays."""
@@ -84,9 +96,13 @@ class FloodWatch:
 
     async def look(self) -> None:
         """Judge whoever sends too much. Raises what a query raises while the database is away."""
-        for flood in list(self._meter.floods()):
-            await self._judge_flood(flood)
         now = self._clock.monotonic()
+        self._spared = {tenant_id: until for tenant_id, until in self._spared.items() if now < until}
+        for flood in list(self._meter.floods()):
+            if flood.device_id is None:
+                await self._judge_many(flood, now)
+            else:
+                await self._judge_device(flood, flood.device_id)
         suspects = {
             tenant_id: load.topics
             for tenant_id, load in self._topics.loads().items()
@@ -100,13 +116,19 @@ class FloodWatch:
             if not await self._judge_retained(tenant_id):
                 self._acquitted[tenant_id] = (now + ACQUITTED_SECONDS, topics)
 
-    async def _judge_flood(self, flood: Flood) -> None:
-        tenant_id, device_id = flood.tenant_id, flood.device_id
-        if device_id is None:
-            if not self._record.is_out(tenant_id) and await self._mostly_unregistered(tenant_id, flood.senders):
-                what = f"{_amount(flood.refused)} of devices that are not registered were refused"
-                self._record.catch(tenant_id, FloodCause.REFUSED, f"sent too much: {what}")
+    async def _judge_many(self, flood: Flood, now: float) -> None:
+        """Shut a claim user out that sends too much of devices that are not registered."""
+        tenant_id = flood.tenant_id
+        if self._record.is_out(tenant_id) or tenant_id in self._spared:
             return
+        if await self._invents(tenant_id, flood.senders):
+            what = f"{_amount(flood.refused)} of devices that are not registered were refused"
+            self._record.catch(tenant_id, FloodCause.REFUSED, f"sent too much: {what}")
+        else:
+            self._spared[tenant_id] = now + SPARED_SECONDS
+
+    async def _judge_device(self, flood: Flood, device_id: str) -> None:
+        tenant_id = flood.tenant_id
         own_user = device_user(tenant_id, device_id)
         if self._record.is_out(own_user) or self._record.is_out(tenant_id):
             return
@@ -115,11 +137,21 @@ class FloodWatch:
         what = f"sent too much: {_amount(flood.refused)} were refused"
         self._record.catch(user, FloodCause.REFUSED, what if user == own_user else f"{what}, of {device_id}")
 
-    async def _mostly_unregistered(self, tenant_id: str, devices: Sequence[str]) -> bool:
-        looked_at = [(tenant_id, one) for one in devices[-MAX_JUDGED:] if device_topics.valid_id(one)]
-        known = await self._senders(looked_at)
-        registered = sum(one.status in REGISTERED for one in known.values())
-        return 2 * registered < len(devices[-MAX_JUDGED:])
+    async def _invents(self, tenant_id: str, senders: Mapping[str, Refused]) -> bool:
+        """Return whether most of these devices are not registered, and send more than such devices may."""
+        newest = list(senders)[-MAX_JUDGED:]
+        known = await self._senders([(tenant_id, one) for one in newest if device_topics.valid_id(one)])
+        registered = {device for (_, device), one in known.items() if one.status in REGISTERED}
+        unregistered = [senders[one] for one in newest if one not in registered]
+        if len(unregistered) <= len(registered):
+            return False
+        total = _sum(unregistered)
+        return (
+            len(unregistered) > MAX_UNREGISTERED_DEVICES
+            or total.messages > MAX_ALLOWED_MESSAGES
+            or total.size > MAX_ALLOWED_BYTES
+            or _sum([one.beyond(self._meter.allowed) for one in unregistered]).floods
+        )
 
     async def _judge_retained(self, tenant_id: str) -> bool:
         """Shut a claim user out that leaves too many copies; return whether it does."""
@@ -150,6 +182,10 @@ def _registered(known: dict[DeviceKey, Sender], devices: dict[str, DeviceKey], o
     device = devices.get(one.topic)
     sender = None if device is None else known.get(device)
     return sender is not None and sender.status in REGISTERED
+
+
+def _sum(all_refused: Sequence[Refused]) -> Refused:
+    return Refused(sum(one.messages for one in all_refused), sum(one.size for one in all_refused))
 
 
 def _amount(refused: Refused) -> str:

@@ -10,13 +10,20 @@ import pytest
 
 from appliance.broker.floods.meter import MAX_MESSAGES, FloodMeter
 from appliance.broker.floods.record import FloodCause, FloodRecord
-from appliance.broker.floods.watch import ACQUITTED_SECONDS, MAX_UNREGISTERED_BYTES, MAX_UNREGISTERED_TOPICS, FloodWatch
+from appliance.broker.floods.watch import (
+    ACQUITTED_SECONDS,
+    MAX_UNREGISTERED_BYTES,
+    MAX_UNREGISTERED_TOPICS,
+    SPARED_SECONDS,
+    FloodWatch,
+)
 from appliance.broker.retained.topics import RetainedTopics
 from appliance.broker.shut_out import ShutOut
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials import credential
 from appliance.devices.device import NewDevice
+from appliance.devices.registry.senders import Sender, senders_of
 from appliance.devices.seats import changes
 from appliance.ingest.batch import Batch, RefusedSubmission
 from appliance.metrics import Metrics
@@ -25,6 +32,8 @@ from tests.support.clock import DoubtfulClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
 
+ALLOWED = 150
+"""Messages that the limits let through of one device within a window."""
 REGISTER_MANY = (
     "INSERT INTO device_registry (tenant_id, device_id, status, created_at, updated_at) SELECT tenant_id,"
     " 'r' || n, 'INACTIVE', created_at, updated_at FROM device_registry, generate_series(1, %s) AS n"
@@ -71,7 +80,7 @@ async def open_setup(database: Database) -> AsyncIterator[Setup]:
         async with open_pool(database.conninfo("appliance_ingest"), name="floods", max_size=1) as pool:
             clock, topics = DoubtfulClock(1e9, 1e9, trusted=True), RetainedTopics()
             record = FloodRecord(ShutOut(clock), clock, Metrics())
-            yield Setup(connection, FloodWatch(FloodMeter(), topics, pool, record, clock), topics, record, clock)
+            yield Setup(connection, FloodWatch(FloodMeter(ALLOWED), topics, pool, record, clock), topics, record, clock)
 
 
 async def test_a_device_that_floods_is_shut_out_as_the_user_that_it_is(database: Database) -> None:
@@ -90,8 +99,41 @@ async def test_many_registered_devices_that_are_refused_a_little_each_are_left_a
         await there.connection.execute(REGISTER_MANY, [MAX_MESSAGES + 1])
         await there.refuse(*[f"r{number + 1}" for number in range(MAX_MESSAGES + 1)])
         assert there.out == []
+        there.clock.at += SPARED_SECONDS
         await there.refuse(*[f"ghost{number}" for number in range(2 * MAX_MESSAGES)])
         assert there.out == [(TENANT, FloodCause.REFUSED)]
+
+
+async def test_new_devices_with_a_mistake_in_what_they_send_shut_nobody_out(database: Database) -> None:
+    async with open_setup(database) as there:
+        await there.refuse(*[f"typo{number}" for number in range(300)] * ALLOWED)
+        assert there.out == []
+
+
+@pytest.mark.parametrize(("devices", "each"), [(300, 200), (1001, 6), (400, ALLOWED - 20)])
+async def test_a_claim_user_that_invents_devices_is_shut_out_however_it_does_it(
+    database: Database, devices: int, each: int
+) -> None:
+    async with open_setup(database) as there:
+        await there.refuse(*[f"ghost{number}" for number in range(devices)] * each)
+        assert there.out == [(TENANT, FloodCause.REFUSED)]
+
+
+async def test_a_tenant_that_is_left_alone_is_not_looked_up_again_at_once(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = []
+
+    async def look_up(*arguments: Any) -> dict[tuple[str, str], Sender]:
+        looked_up.append(1)
+        return await senders_of(*arguments)
+
+    async with open_setup(database) as there:
+        monkeypatch.setattr("appliance.broker.floods.watch.senders_of", look_up)
+        for _ in range(5):
+            await there.refuse(*[f"typo{number}" for number in range(100)] * (ALLOWED // 2))
+        assert len(looked_up) == 1
+        assert there.out == []
 
 
 async def test_a_claim_user_that_leaves_copies_of_invented_devices_is_shut_out(database: Database) -> None:
