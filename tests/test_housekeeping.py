@@ -86,6 +86,25 @@ async def test_requests_to_renew_whose_keys_are_free_go_and_never_in_doubt(datab
             assert [key for (key,) in await cursor.fetchall()] == left
 
 
+async def test_answers_whose_keys_are_free_go_and_never_in_doubt(database: Database) -> None:
+    async with (
+        open_pool(database.conninfo(INGEST), name="chores", min_size=1, max_size=1) as pool,
+        await connect(database.conninfo()) as outside,
+    ):
+        await outside.execute(
+            "WITH someone AS (INSERT INTO users (created_at, email, role) VALUES (now(), 'a@b.example', 'operator')"
+            " RETURNING user_id) INSERT INTO api_requests (user_id, key_hash, sealed, asked_at, until)"
+            " SELECT user_id, sha256(key), key, now() - interval '1 day', until FROM someone,"
+            " (VALUES ('free'::bytea, now() - interval '1 minute'), ('kept', now() + interval '1 day'))"
+            " AS k (key, until)"
+        )
+        now = SystemClock().now()
+        for trusted, left in ((False, [b"free", b"kept"]), (True, [b"kept"])):
+            await _first_round(partial(housekeeping.run, pool, DoubtfulClock(now, now, trusted=trusted)))
+            cursor = await outside.execute("SELECT sealed FROM api_requests ORDER BY sealed")
+            assert [sealed for (sealed,) in await cursor.fetchall()] == left
+
+
 async def _first_round(run: Callable[[], Awaitable[None]]) -> None:
     """Run chores until they rest for the first time."""
     record = Activity()

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 import trio
 
+from appliance.clock import Correction
 from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.devices.credentials import broker_sync
 from appliance.devices.credentials.broker_sync import SyncStatus
-from appliance.people import kept_answers
+from appliance.people import healing, kept_answers
 from appliance.people.kept_answers import KeptAnswers
 from appliance.people.role import Role
 from tests.support.commit_thief import CommitThief, Theft, commit_thief
@@ -230,9 +231,9 @@ async def test_a_wrong_clock_neither_keeps_an_answer_for_years_nor_ends_it_at_on
         pool.connection() as connection,
     ):
         [(now,)] = rows(database, "SELECT asked_at FROM api_requests")
-        await kept_answers.carry(connection, now, timedelta(days=400))
+        await healing.carry(connection, now, now + timedelta(days=400), timedelta(days=400))
         assert rows(database, "SELECT until - asked_at FROM api_requests") == [(timedelta(days=401),)]
-        await kept_answers.heal(connection, now)
+        await healing.heal(connection, Correction(now, now + timedelta(minutes=10), None))
         assert rows(database, "SELECT until - asked_at FROM api_requests") == [(timedelta(days=1),)]
         await kept_answers.forget_over(connection, now + timedelta(hours=23))
         assert count(database, "api_requests") == 1
