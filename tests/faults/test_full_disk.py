@@ -1,5 +1,6 @@
 """A disk that fills up, by messages or by somebody else: held, said, signed in to, and over by itself (P3)."""
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ import trio
 
 from appliance.mqtt.client import Client
 from tests.support import soak
-from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess
+from tests.support.appliance_process import CSRF, EMAIL, PASSWORD, ApplianceProcess, empty_cluster
 from tests.support.busy import within
 from tests.support.processes import child
 from tests.support.publisher import Publisher, client, settled, stored
@@ -27,10 +28,12 @@ SIGN_IN_SECONDS = 2.0
 
 
 @contextmanager
-def on_a_volume(appliance: ApplianceProcess, megabytes: int) -> Iterator[SmallVolume]:
-    """An appliance on a volume of its own, started and with an operator."""
+def on_a_volume(appliance: ApplianceProcess, megabytes: int, *, older: bool = False) -> Iterator[SmallVolume]:
+    """An appliance on a volume of its own, started and with an operator; ``older``: on a cluster made elsewhere."""
     with small_volume(appliance.data_dir, megabytes * MB) as volume:
         try:
+            if older:
+                subprocess.run(["cp", "-a", empty_cluster(), appliance.data_dir / "postgres"], check=True)
             appliance.start()
             appliance.set_up()
             appliance.tenant()
@@ -142,7 +145,7 @@ async def test_a_disk_that_somebody_else_fills_at_once_ends_nothing_and_shuts_no
 
 async def test_a_start_on_a_full_disk_gives_the_reserve_back_and_serves(appliance: ApplianceProcess) -> None:
     publisher = Publisher("fleet", int(time.time() - 3600) * 1000)
-    with on_a_volume(appliance, 260) as volume:
+    with on_a_volume(appliance, 260, older=True) as volume:
         await until(appliance, b'"ready"')
         async with client(appliance, "filler") as session:
             await publisher.send(session, 500)
