@@ -96,7 +96,7 @@ class FloodMeter:
                 yield Flood(tenant_id, None, tenant.total, dict(tenant.devices))
 
     def _floods(self, device: Refused) -> bool:
-        return device.floods and device.messages > self.allowed
+        return device.size > MAX_BYTES or device.messages > max(MAX_MESSAGES, self.allowed)
 
     def _count(self, topic: str, size: int) -> bool:
         levels = topic.split("/", 4)

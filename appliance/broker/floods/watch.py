@@ -40,7 +40,7 @@ MAX_UNREGISTERED_DEVICES = MAX_UNREGISTERED_TOPICS // 3
 """Devices that are not registered and may be refused what their limits allow."""
 MAX_ALLOWED_MESSAGES = 50_000
 """Messages of them all within a window: 500 devices at ten a second, a quarter of what the broker queues for all."""
-MAX_ALLOWED_BYTES = 16 * 1024 * 1024
+MAX_ALLOWED_BYTES = 12 * 1024 * 1024
 """Bytes of them within a window, likewise."""
 SPARED_SECONDS = 1.0
 """Seconds for which a tenant whose devices are refused a little each is not looked at again."""
