@@ -11,6 +11,7 @@ from appliance.delivery.notices.notice import Notice
 from appliance.delivery.outbox.cases import STATEMENTS
 from appliance.delivery.outbox.claims import Claimed, Claims, IntegrationKey
 from appliance.delivery.outbox.courier import FULL_SECONDS
+from appliance.delivery.outbox.slots import MAX_SENDS_OF_TENANT
 from appliance.delivery.senders.sender import Outcome, Target
 from tests.support.alerts import add_alert
 from tests.support.couriers import PlayedSender, open_couriers
@@ -85,3 +86,23 @@ async def test_a_courier_without_room_does_not_ask_again_whatever_is_new(
         asked_within = trio.current_time() - began
     assert len(sender.sent) == 1
     assert claims[0] <= 3 + asked_within / FULL_SECONDS
+
+
+async def test_a_claim_keeps_from_others_only_what_its_integration_takes_at_a_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(MAX_SENDS_OF_TENANT):
+        add_route(database, add_integration(database, concurrency=1))
+    claim, rooms = Claims.claim, list[int]()
+
+    async def noted(self: Claims, key: IntegrationKey, busy: set[int], room: int) -> Claimed:
+        rooms.append(room)
+        return await claim(self, key, busy, room)
+
+    monkeypatch.setattr(Claims, "claim", noted)
+    sender = PlayedSender()
+    async with open_couriers(database, sender) as couriers:
+        await trio.to_thread.run_sync(add_alert, database)
+        await couriers.rest()
+    assert len(sender.sent) == MAX_SENDS_OF_TENANT
+    assert set(rooms) == {1}
