@@ -10,11 +10,13 @@ from appliance.children.mosquitto_files import BrokerLimits
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.flooder import Flood, connect, publish_packet
 from tests.support.project import ROOT
-from tests.support.soak import LONG, times
+from tests.support.soak import times
 
 SECONDS = times(6)
 LARGE, SMALL = 30_000, 100
 PATIENCE = 120.0
+LARGE_RATE, SMALL_RATE = 600.0, 4000.0
+"""Messages a second: 18 MB a second each of the large ones, a flood for any machine that the tests run on."""
 
 
 class Neighbour:
@@ -63,16 +65,16 @@ def kept(appliance: ApplianceProcess) -> float:
 def floods(appliance: ApplianceProcess) -> list[Flood]:
     """A claim user that invents devices, with large messages and with many, and a device with its own three topics."""
     found = []
-    for tenant, size, rate in (("large", LARGE, 600.0), ("many", SMALL, 4000.0)):
+    for tenant, size, rate in (("large", LARGE, LARGE_RATE), ("many", SMALL, SMALL_RATE)):
         claim = appliance.tenant(tenant, seats=10)
         topics = tuple(f"tenant/{tenant}/device/g{{}}/{kind}" for kind in ("telemetry", "heartbeat", "status"))
         found.append((claim["username"], claim["password"], topics, size, rate))
     appliance.tenant("device", seats=10)
     device = appliance.command("device", "add", "device", "d1")
     own = tuple(f"tenant/{device['username']}/{kind}" for kind in ("telemetry", "heartbeat", "status"))
-    found.append((device["username"], device["password"], own, LARGE, 600.0))
+    found.append((device["username"], device["password"], own, LARGE, LARGE_RATE))
     return [
-        Flood(appliance.mqtt_port, user, password, topics, size, 0 if LONG else rate, SECONDS)
+        Flood(appliance.mqtt_port, user, password, topics, size, rate, SECONDS)
         for user, password, topics, size, rate in found
     ]
 
