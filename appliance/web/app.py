@@ -5,8 +5,9 @@ from typing import Any
 
 import structlog
 import trio
-from quart import Response
+from quart import Response, g, request
 from quart_trio import QuartTrio
+from structlog.contextvars import bind_contextvars
 
 from appliance.assets import asset
 from appliance.web.access.gate import Gate
@@ -20,6 +21,7 @@ from appliance.web.http.body import request_class
 from appliance.web.http.files import StaticFiles
 from appliance.web.http.forwarding import Forwarding
 from appliance.web.http.hardening import RequestLimits
+from appliance.web.http.request_id import HEADER, request_id
 from appliance.web.ingest.install import install as ingest
 from appliance.web.integrations.install import install as integrations
 from appliance.web.live import socket as live_socket
@@ -119,6 +121,20 @@ class Dashboard(QuartTrio):
         log.error("request failed", exc_info=exception_info or sys.exc_info())
 
 
+def _name_requests(app: Dashboard) -> None:
+    """Give each request its id, first of all."""
+
+    @app.before_request
+    async def begin() -> None:
+        g.request_id = request_id(request.headers.get(HEADER))
+        bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    async def name(response: Response) -> Response:
+        response.headers[HEADER] = g.request_id
+        return response
+
+
 def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashboard:
     """Build the dashboard. It holds no connection and starts no task of its own."""
     app = Dashboard(platform, limits)
@@ -131,6 +147,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
         app.nav_counts,
         AwayPeers(platform.access, platform.clock, platform.instance),
     )
+    _name_requests(app)
     Gate(platform).install(app)
     failures = FailurePages(platform, templates, ports.broker_queue)
     failures.install(app)

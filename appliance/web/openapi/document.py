@@ -18,6 +18,7 @@ import appliance
 from appliance.people.kept_answers import KEY_FIELD
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.cookies import SESSION
+from appliance.web.http.request_id import HEADER as REQUEST_ID
 from appliance.web.openapi.describe import (
     LEAST_KEY,
     MOST_KEY,
@@ -51,6 +52,12 @@ KEY: dict[str, Any] = {
     "account, the request is answered as the first time and does nothing. Refused requests keep no key; 422 for a key "
     "of a request with other content.",
     "schema": {"type": "string", "minLength": LEAST_KEY, "maxLength": MOST_KEY},
+}
+NAMED = {
+    REQUEST_ID: {
+        "description": "The id of the request, as its caller sent it or a new one: the log has the same.",
+        "schema": {"type": "string"},
+    }
 }
 REPEATED = {
     REPLAYED: {
@@ -250,8 +257,7 @@ def _responses(operation: Operation, schemas: _Schemas, *, keyed: bool) -> dict[
         headers = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
         headers |= TAG if _has_version(kind) else {}
         headers |= REPEATED if keyed else {}
-        if headers:
-            response["headers"] = headers
+        response["headers"] = headers | NAMED
         responses[str(status.value)] = response
     for status, kind in operation.problems.items():
         content = {PROBLEM: {"schema": schemas[kind]}}

@@ -3,7 +3,6 @@
 Never a stack trace, always what to do. The path decides which of the two it is: the API answers with a problem.
 """
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,7 +13,7 @@ from uuid import UUID
 import psycopg
 import structlog
 import trio
-from quart import Quart, Response, has_request_context, request, websocket
+from quart import Quart, Response, g, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 
 from appliance.errors import (
@@ -35,6 +34,7 @@ from appliance.people.role import Role, Theme
 from appliance.renewals.renewal import DevicesNeeded
 from appliance.web.access.auth import Viewer, viewer_if_any
 from appliance.web.access.transactions import TenantNotChosen
+from appliance.web.http.request_id import request_id
 from appliance.web.openapi.entity_tag import IF_MATCH
 from appliance.web.openapi.problem import is_for_programs, problem
 from appliance.web.page.frame import Frame
@@ -198,7 +198,7 @@ class FailurePages:
 
     async def failed(self, error: Exception) -> Response:
         """Answer an unexpected error: logged with its traceback, shown as a reference only."""
-        reference = secrets.token_hex(4)
+        reference: str = g.request_id if has_request_context() else request_id(None)
         log.error("page failed", path=_path(), reference=reference, exc_info=error)
         text = "This is a fault of the appliance. The log has the details under the reference below."
         return self._answer(FailureText(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong", text, reference))

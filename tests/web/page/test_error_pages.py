@@ -91,7 +91,7 @@ async def test_a_surprise_is_500_with_a_reference_and_nothing_else(capsys: pytes
 
         page = await get(served, "/broken")
     assert page.status_code == 500
-    reference = re.search(r'Reference <span class="mono">([0-9a-f]{8})</span>', page.text)
+    reference = re.search(r'Reference <span class="mono">([0-9a-f]{16})</span>', page.text)
     assert reference is not None
     assert "secret detail" not in page.text
     logged = capsys.readouterr().out
