@@ -13,7 +13,7 @@ from tests.support.appliance_process import EMAIL, ApplianceProcess, free_port
 from tests.support.web.accounts import http_client
 
 INTEGRATORS = 4
-DEVICES = 3
+DEVICES = 2
 """Made by each integrator between two kills."""
 PATIENCE_SECONDS = 90.0
 LONGEST_ANSWER = 1000
@@ -125,6 +125,10 @@ async def test_over_a_breaking_line_and_through_kills_each_device_is_made_once_a
     (seats,) = appliance.query("SELECT sum(active_device_count) FROM subscriptions WHERE tenant_id = 'fleet'")
     assert (devices, created, seats) == ((wanted,), (wanted,), (wanted,))
     async with http_client(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
+        me = (await http.get("/customer/me", headers=bearer)).json()
+        assert (me["token"]["scopes"], me["email"]) == (["read", "write"], EMAIL)
+        configured = int(appliance.settings["APPLIANCE_WEB_API_RATE"])
+        assert me["limits"] == {"requests_per_minute": configured, "requests_at_once": configured}
         for device, secrets in made.items():
             answer = await http.post(
                 f"/ingest/tenant/fleet/device/{device}/telemetry",
