@@ -22,6 +22,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 
 import trio
 
@@ -48,13 +49,14 @@ CONNECTED = re.compile(
 ACCEPTED = re.compile(
     r"New client connected from (?P<host>\S*):(?P<port>\d+) as (?P<id>.*) \(p\d+, c\d, k\d+(?:, u'(?P<user>.*)')?\)\.$"
 )
-DISCONNECTED = re.compile(
-    r"(?:Client|Bad socket read/write on client) (?P<id>.*?)(?: \[(?P<peer>\S*):\d+\])?"
-    r"(?: (?P<how>(?:been )?disconnected\b.*|closed .*|has .*)|: .*)$"
-)
+LEAVES = ("Client ", "Bad socket read/write on client ")
+LEFT = re.compile(r"(?=(?: \[(?P<peer>\S*):\d+\])?(?: (?P<how>(?:been )?disconnected\b.*|closed .*|has .*)|: .*)$)")
+"""What may stand behind the client id in such a line, at every place where it may begin."""
 ANSWERED = re.compile(r"Sending CONNACK to (?P<host>.*) \(\d+, (?P<code>\d+)\)$")
-DENIED = re.compile(r"Denied PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(\d+ bytes\)\)$")
-TOO_LARGE = re.compile(r"Dropped too large PUBLISH from (?P<id>.*?) \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. ")
+PUBLISHED = re.compile(r"(?= \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(\d+ bytes\)\)$)")
+"""The same for messages that were not taken."""
+MAX_READINGS = 8
+"""Ways to read a line up to which one is looked for: a client id may look like the end of many."""
 TOO_MANY_CONNECTIONS = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
 UNKNOWN_CLIENT = "<unknown>"
 KINDS = frozenset(kind.value for kind in Kind)
@@ -82,6 +84,7 @@ DISCONNECT_CAUSES = (
     ("oversize", RefusalCause.TOO_LARGE),
 )
 """Texts in a "Client ... disconnected" line that make it a refusal."""
+UNTAKEN = (("Denied PUBLISH from ", RefusalCause.TOPIC), ("Dropped too large PUBLISH from ", RefusalCause.TOO_LARGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,27 +204,41 @@ class RefusalLogReader:
                 self._arriving.popitem(last=False)
 
     def _denied(self, line: str, at: float) -> BrokerRefusal | None:
-        for pattern, cause in ((DENIED, RefusalCause.TOPIC), (TOO_LARGE, RefusalCause.TOO_LARGE)):
-            if (found := pattern.match(line)) is not None:
-                client = self._clients.get(found["id"])
+        for start, cause in UNTAKEN:
+            if line.startswith(start) and (told := self._read(line[len(start) :], PUBLISHED)) is not None:
+                client_id, found = told
+                client = self._clients.get(client_id)
                 address, username = (None, None) if client is None else (client.address, client.username)
-                return BrokerRefusal(cause, at, address, found["id"], username, found["topic"])
+                return BrokerRefusal(cause, at, address, client_id, username, found["topic"])
         return None
 
     def _leaves(self, line: str, at: float) -> BrokerRefusal | None:
         if (found := TOO_MANY_CONNECTIONS.match(line)) is not None:
             return BrokerRefusal(RefusalCause.TOO_MANY_CONNECTIONS, at, found["host"])
-        if (found := DISCONNECTED.match(line)) is None:
+        start = next((one for one in LEAVES if line.startswith(one)), None)
+        if start is None or (told := self._read(line[len(start) :], LEFT)) is None:
             return None
+        client_id, found = told
         cause = next((cause for words, cause in DISCONNECT_CAUSES if words in (found["how"] or "")), None)
-        if found["id"] == UNKNOWN_CLIENT:
+        if client_id == UNKNOWN_CLIENT:
             nameless = self._nameless_leaves()
             address = nameless if found["peer"] is None else found["peer"]
             return None if cause is None or address == "" else BrokerRefusal(cause, at, address)
-        client = self._clients.pop(found["id"], None)
+        client = self._clients.pop(client_id, None)
         if cause is None or client is None:
             return None
-        return BrokerRefusal(cause, at, client.address, found["id"], client.username)
+        return BrokerRefusal(cause, at, client.address, client_id, client.username)
+
+    def _read(self, told: str, end: re.Pattern[str]) -> tuple[str, re.Match[str]] | None:
+        """Return the client id that ``told`` begins with, and what ``end`` finds behind it.
+
+        A client id may look like the end of a line, to speak of another client. So the longest id that is connected
+        holds, else the shortest.
+        """
+        readings = [(told[: found.start()], found) for found in islice(end.finditer(told), MAX_READINGS + 1)]
+        if len(readings) > MAX_READINGS:
+            return None
+        return next((one for one in reversed(readings) if one[0] in self._clients), readings[0] if readings else None)
 
     def _nameless_leaves(self) -> str | None:
         """Return the address of a connection without client id: "" is the private socket, None one of several."""

@@ -163,6 +163,29 @@ def test_a_client_id_cannot_pass_for_another_user() -> None:
     assert refused.username == "acme/device/d1"
 
 
+@pytest.mark.parametrize(
+    ("client_id", "line"),
+    [
+        ("esp disconnected, not authorised", "Client {} closed its connection."),
+        ("esp [192.0.2.7:40000] disconnected: not authorised.", "Client {} [198.51.100.1:2] closed its connection."),
+        ("<unknown> disconnected, not authorised", "Client {} disconnected."),
+        (
+            "esp (d0, q0, r0, m0, 'tenants/x",
+            "Denied PUBLISH from {} (d0, q1, r0, m1, 'a (d0, q0, r0, m0, 'b', ... (9 bytes))",
+        ),
+        ("esp (d0, q0, r0, m0, '" * 99, "Denied PUBLISH from {} (d0, q1, r0, m1, 'a', ... (9 bytes))"),
+    ],
+)
+def test_no_client_can_speak_of_another_by_its_id(client_id: str, line: str) -> None:
+    forger = f"New client connected from 198.51.100.1:2 as {client_id} (p2, c1, k60, u'other/device/d9')."
+    waiting = "New connection from 192.0.2.9:3 on port 1883."
+    left = "Client esp disconnected due to protocol error."
+    *of_forger, of_victim = read(*CONNECTED, waiting, forger, line.format(client_id), left)
+    assert {one.username for one in of_forger} <= {"other/device/d9"}
+    of_victim_alone = (RefusalCause.PROTOCOL, "acme/device/d1")
+    assert (of_victim.cause, of_victim.username) == of_victim_alone, "it is still known, and of nothing else"
+
+
 def test_callers_who_never_speak_are_forgotten() -> None:
     log = RefusalLogReader()
     log.read("New connection from 192.0.2.7:1 on port 1883.", 0.0)
