@@ -71,7 +71,7 @@ class RoomWatch:
         self.look()
 
     def look(self) -> None:
-        """Measure once; tell of the beginning of a shortage."""
+        """Measure once; tell of a shortage as long as it lasts."""
         resident, store = _resident(self._pid()), self._store_bytes()
         allocated, retained = self._statistics.allocated, self._statistics.retained
         self.room = BrokerRoom(allocated, self._limit, resident, store, retained)
@@ -89,8 +89,7 @@ class RoomWatch:
         if taken is None or not self._limit:
             self.trouble = None
             return
-        known = self.trouble is not None
-        if taken < (ROOM_AGAIN if known else NEARLY_FULL) * self._limit:
+        if taken < (NEARLY_FULL if self.trouble is None else ROOM_AGAIN) * self._limit:
             self.trouble = None
             return
         waiting, retained = self._statistics.waiting or 0, self._statistics.retained or 0
@@ -98,8 +97,7 @@ class RoomWatch:
             f"the broker has allocated {taken // 10**6} of {self._limit // 10**6} MB, for {waiting:,} messages that"
             f" wait and {retained:,} that are retained: when that is full, no device can publish"
         )
-        if not known:
-            self._on_nearly_full()
+        self._on_nearly_full()
 
 
 def _resident(pid: int | None) -> int | None:
