@@ -86,6 +86,8 @@ class DiskWatch:
         try:
             # In a thread: where a file system cannot reserve, it is written block by block.
             await trio.to_thread.run_sync(self.reserve.take)
+            if self.reserve.owed_files:  # it compresses, or shows blocks only later: each try may write all of them
+                self._take_again_at = trio.current_time() + AGAIN_SECONDS
             self._said = None
         except OSError as error:  # somebody was faster; a quota; a file system that cannot
             self._take_again_at = trio.current_time() + AGAIN_SECONDS

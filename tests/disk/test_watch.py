@@ -10,7 +10,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from appliance.disk import watch as watching
-from appliance.disk.levels import MIB, DiskState, Room, levels_of_bytes
+from appliance.disk.levels import MIB, RESERVE_FILES, DiskState, Room, levels_of_bytes
 from appliance.disk.reserve import Reserve
 from appliance.disk.watch import DiskWatch
 from appliance.metrics import Metrics
@@ -141,6 +141,18 @@ async def test_a_reserve_that_cannot_be_taken_stops_nobody_and_is_tried_again_la
     assert told[1] is None
     assert disk.looks > len(tries), "it is not tried at every look"
     assert [entry["event"] for entry in logs].count("no reserve on the disk") == 1
+
+
+async def test_a_reserve_that_the_file_system_compresses_is_not_written_again_at_every_look(
+    disk: Disk, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr("os.posix_fallocate", lambda *_: written.append(1))
+    watch = DiskWatch(disk.folder, disk.metrics)
+    await nursery.start(watch.run)
+    await disk.looked_at(10)
+    assert len(written) == RESERVE_FILES
+    assert watch.state is DiskState.OK
 
 
 async def test_a_low_disk_is_said_and_holds_nobody(disk: Disk, nursery: trio.Nursery) -> None:
