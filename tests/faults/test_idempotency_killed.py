@@ -76,10 +76,10 @@ async def make_device(url: str, bearer: dict[str, str], device: str) -> dict[str
                 body = {"device_id": device}
                 answer = await http.post("/customer/devices?tenant=fleet", json=body, headers=headers)
             except httpx.TransportError:
-                await trio.sleep(0.05)
+                await trio.sleep(0.2)
                 continue
         if answer.status_code >= 500:
-            await trio.sleep(0.05)
+            await trio.sleep(0.2)
             continue
         assert answer.status_code == 201, answer.text
         made: dict[str, Any] = answer.json()
