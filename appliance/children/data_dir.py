@@ -163,9 +163,10 @@ def _make(path: Path) -> None:
     except (NotADirectoryError, FileExistsError):
         raise ApplianceError(f"data_dir {path} is not a folder: choose another data_dir") from None
     except OSError as error:
+        mend = "mount it to be written to" if error.errno == errno.EROFS else f"`chown {os.geteuid()} {path}`"
         raise ApplianceError(
             f"data_dir {path} cannot be used by user id {os.geteuid()} ({error.strerror}): "
-            f"`chown {os.geteuid()} {path}`, or choose another data_dir"
+            f"{mend}, or choose another data_dir"
         ) from None
 
 

@@ -1,9 +1,11 @@
 """One appliance a data folder, an identity that stays, and nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,12 @@ def test_a_file_is_not_a_folder(folder: Path) -> None:
     for path in (folder / "data", folder / "data" / "below"):
         with pytest.raises(ApplianceError, match="is not a folder"), open_data_dir(path):
             pytest.fail("opened")
+
+
+def test_a_read_only_folder_is_refused_with_the_mend_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(ApplianceError, match=r"\(Read-only file system\): mount it to be written to, or choose"):
+        open_data_dir(tmp_path / "data").__enter__()
