@@ -12,6 +12,7 @@ from appliance.broker.retained.sweep import RetainedSweep
 from appliance.broker.retained.topics import RetainedTopics
 from appliance.broker.shut_out import ShutOut
 from appliance.children.mosquitto import Mosquitto
+from appliance.ingest.limits.backlog import BacklogCredit
 from appliance.mqtt.client import Client
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.storage import Storage
@@ -27,12 +28,14 @@ class FloodDefence:
     watch: FloodWatch
 
 
-def make_defence(base: Foundation, storage: Storage, client: Client, shut_out: ShutOut) -> FloodDefence:
+def make_defence(
+    base: Foundation, storage: Storage, client: Client, shut_out: ShutOut, backlog: BacklogCredit
+) -> FloodDefence:
     """Return the parts; ``client`` is our session with the broker."""
     topics, record = RetainedTopics(), FloodRecord(shut_out, base.clock, base.metrics)
     clearing = RetainedClearing(topics, client, storage.pool, base.clock, base.metrics)
     limits = base.config.limits
-    meter = FloodMeter(allowed=round(limits.rate * WINDOW_SECONDS) + limits.burst)
+    meter = FloodMeter(allowed=lambda: limits.burst + limits.rate * (WINDOW_SECONDS + backlog.lasting))
     return FloodDefence(record, topics, clearing, FloodWatch(meter, topics, storage.pool, record, base.clock))
 
 

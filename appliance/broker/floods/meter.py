@@ -4,7 +4,7 @@ What the limits of a device let through and a later check refuses, a typo in the
 Counts begin anew with each window. A device that finds no room is counted in the sum of its tenant alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.ingest.batch import RefusedSubmission
@@ -16,6 +16,9 @@ tens of times as much, and the broker queues 200,000 for all."""
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes of refused payloads within a window that make a flood. A broker takes 200 MB a second of one, and queues 256
 MiB for all: it has to be noticed by what is seen of it in a moment."""
+MOST_ALLOWED = 20_000
+"""Messages of one device within a window, whatever its limits: a tenth of what the broker queues for all. At ten a
+second that is an absence of half an hour."""
 MAX_SENDERS = 20_000
 """Devices counted within a window, of all tenants."""
 
@@ -66,11 +69,12 @@ class Flood:
 class FloodMeter:
     """Counts refused messages by tenant and device.
 
-    ``allowed``: messages that the limits let through of one device within a window.
+    ``allowed`` says how many messages the limits let through of one device within a window: more after an absence of
+    ours, since what was sent in it comes at once. Beyond MOST_ALLOWED that does not count.
     """
 
-    def __init__(self, allowed: int) -> None:
-        self.allowed = allowed
+    def __init__(self, allowed: Callable[[], float]) -> None:
+        self._allowed = allowed
         self._begun = float("-inf")
         self._tenants: dict[str, TenantRefused] = {}
         self._senders = 0
@@ -83,6 +87,11 @@ class FloodMeter:
         for one in refused:
             flooding |= self._count(one.topic, len(one.payload))
         return flooding
+
+    @property
+    def allowed(self) -> int:
+        """Messages that the limits let through of one device within a window, now."""
+        return round(min(self._allowed(), MOST_ALLOWED))
 
     def floods(self) -> Iterator[Flood]:
         """Yield what is too much in this window: of a tenant its devices that flood, else all together."""

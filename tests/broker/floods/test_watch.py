@@ -80,7 +80,9 @@ async def open_setup(database: Database) -> AsyncIterator[Setup]:
         async with open_pool(database.conninfo("appliance_ingest"), name="floods", max_size=1) as pool:
             clock, topics = DoubtfulClock(1e9, 1e9, trusted=True), RetainedTopics()
             record = FloodRecord(ShutOut(clock), clock, Metrics())
-            yield Setup(connection, FloodWatch(FloodMeter(ALLOWED), topics, pool, record, clock), topics, record, clock)
+            yield Setup(
+                connection, FloodWatch(FloodMeter(lambda: ALLOWED), topics, pool, record, clock), topics, record, clock
+            )
 
 
 async def test_a_device_that_floods_is_shut_out_as_the_user_that_it_is(database: Database) -> None:
