@@ -130,7 +130,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         retain_as_published=True,  # or a topic that is cleared would look like an empty message
         retain_handling=RetainHandling.SEND_NEVER,
     )
-    defence = make_defence(base, storage, client, log.shut_out, stream.backlog)
+    defence = make_defence(base, storage, client, log.shut_out)
     source = _source(base, client, pipeline, None if embedded is None else defence)
     service, _ = await tree.start("broker source", source.run)
     statistics = BrokerStatistics(statistics_client(config, embedded), metrics)

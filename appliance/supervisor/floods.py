@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from appliance.broker.clients import sweep_client
-from appliance.broker.floods.meter import WINDOW_SECONDS, FloodMeter
+from appliance.broker.floods.meter import FloodMeter
 from appliance.broker.floods.record import FloodRecord
 from appliance.broker.floods.watch import FloodWatch
 from appliance.broker.retained.clearing import RetainedClearing
@@ -12,7 +12,6 @@ from appliance.broker.retained.sweep import RetainedSweep
 from appliance.broker.retained.topics import RetainedTopics
 from appliance.broker.shut_out import ShutOut
 from appliance.children.mosquitto import Mosquitto
-from appliance.ingest.limits.backlog import BacklogCredit
 from appliance.mqtt.client import Client
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.storage import Storage
@@ -28,14 +27,12 @@ class FloodDefence:
     watch: FloodWatch
 
 
-def make_defence(
-    base: Foundation, storage: Storage, client: Client, shut_out: ShutOut, backlog: BacklogCredit
-) -> FloodDefence:
+def make_defence(base: Foundation, storage: Storage, client: Client, shut_out: ShutOut) -> FloodDefence:
     """Return the parts; ``client`` is our session with the broker."""
     topics, record = RetainedTopics(), FloodRecord(shut_out, base.clock, base.metrics)
     clearing = RetainedClearing(topics, client, storage.pool, base.clock, base.metrics)
     limits = base.config.limits
-    meter = FloodMeter(allowed=lambda: limits.burst + limits.rate * (WINDOW_SECONDS + backlog.lasting))
+    meter = FloodMeter(allowed=lambda seconds: limits.burst + limits.rate * seconds)
     return FloodDefence(record, topics, clearing, FloodWatch(meter, topics, storage.pool, record, base.clock))
 
 

@@ -17,8 +17,7 @@ MAX_BYTES = 4 * 1024 * 1024
 """Bytes of refused payloads within a window that make a flood. A broker takes 200 MB a second of one, and queues 256
 MiB for all: it has to be noticed by what is seen of it in a moment."""
 MOST_ALLOWED = 20_000
-"""Messages of one device within a window, whatever its limits: a tenth of what the broker queues for all. At ten a
-second that is an absence of half an hour."""
+"""Messages of one device within a window, whatever its limits: a tenth of what the broker queues for all."""
 MAX_SENDERS = 20_000
 """Devices counted within a window, of all tenants."""
 
@@ -69,12 +68,14 @@ class Flood:
 class FloodMeter:
     """Counts refused messages by tenant and device.
 
-    ``allowed`` says how many messages the limits let through of one device within a window: more after an absence of
-    ours, since what was sent in it comes at once. Beyond MOST_ALLOWED that does not count.
+    ``allowed`` says how many messages the limits let through of one device within so many seconds. Beyond
+    MOST_ALLOWED that does not count.
     """
 
-    def __init__(self, allowed: Callable[[], float]) -> None:
+    def __init__(self, allowed: Callable[[float], float]) -> None:
         self._allowed = allowed
+        self._lasts = 0.0
+        """Seconds since the window began, as of the last message."""
         self._begun = float("-inf")
         self._tenants: dict[str, TenantRefused] = {}
         self._senders = 0
@@ -83,6 +84,7 @@ class FloodMeter:
         """Count messages that were refused; return whether a tenant of theirs floods."""
         if now - self._begun >= WINDOW_SECONDS:
             self._begun, self._tenants, self._senders = now, {}, 0
+        self._lasts = now - self._begun
         flooding = False
         for one in refused:
             flooding |= self._count(one.topic, len(one.payload))
@@ -90,8 +92,8 @@ class FloodMeter:
 
     @property
     def allowed(self) -> int:
-        """Messages that the limits let through of one device within a window, now."""
-        return round(min(self._allowed(), MOST_ALLOWED))
+        """Messages that the limits have let through of one device since the window began."""
+        return round(min(self._allowed(self._lasts), MOST_ALLOWED))
 
     def floods(self) -> Iterator[Flood]:
         """Yield what is too much in this window: of a tenant its devices that flood, else all together."""

@@ -42,7 +42,7 @@ MAX_ALLOWED_MESSAGES = 50_000
 """Messages of them all within a window: 500 devices at ten a second, a quarter of what the broker queues for all."""
 MAX_ALLOWED_BYTES = 12 * 1024 * 1024
 """Bytes of them within a window, likewise."""
-SPARED_SECONDS = 1.0
+SPARED_SECONDS = 0.3
 """Seconds for which a tenant whose devices are refused a little each is not looked at again."""
 ACQUITTED_SECONDS = 10.0
 """Seconds for which a tenant that leaves many copies of registered devices is not looked at again, unless there are

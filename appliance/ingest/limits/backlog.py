@@ -37,12 +37,6 @@ class BacklogCredit:
         self._credited = False
         self._calm = 0
         self._back_since = 0.0
-        self._away_since = float("inf")
-
-    @property
-    def lasting(self) -> float:
-        """Seconds since the beginning of the absence whose backlog is not drained yet; 0 without one."""
-        return max(0.0, self._clock.monotonic() - self._away_since)
 
     def away(self, seconds: float) -> None:
         """Credit the last ``seconds``, in which no messages were taken."""
@@ -51,7 +45,6 @@ class BacklogCredit:
         self._limiter.credit(min(seconds, LONGEST), self._clock.monotonic())
         self._calm = 0
         self._back_since = self._clock.monotonic()
-        self._away_since = min(self._away_since, self._back_since - min(seconds, LONGEST))
         if not self._credited:
             self._credited = True
             log.info("backlog credited", seconds=round(seconds, 1))
@@ -62,7 +55,7 @@ class BacklogCredit:
             return
         self._calm = 0 if in_flight >= self._full else self._calm + 1
         if self._calm >= CALM_LOOKS and self._clock.monotonic() - self._back_since >= RETURNING:
-            self._credited, self._away_since = False, float("inf")
+            self._credited = False
             self._limiter.backlog_drained()
             log.info("backlog drained")
 

@@ -81,7 +81,11 @@ async def open_setup(database: Database) -> AsyncIterator[Setup]:
             clock, topics = DoubtfulClock(1e9, 1e9, trusted=True), RetainedTopics()
             record = FloodRecord(ShutOut(clock), clock, Metrics())
             yield Setup(
-                connection, FloodWatch(FloodMeter(lambda: ALLOWED), topics, pool, record, clock), topics, record, clock
+                connection,
+                FloodWatch(FloodMeter(lambda _: ALLOWED), topics, pool, record, clock),
+                topics,
+                record,
+                clock,
             )
 
 
