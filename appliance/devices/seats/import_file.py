@@ -51,7 +51,9 @@ OTHER_NAMES: Mapping[str, str] = {
     "tenant": "tenant_id",
 }
 DELIMITERS = ",;\t"
-_TAG_DELIMITER = re.compile(r"(?<!\\)\|")
+_BAR = re.compile(r"(\\*)\|")
+"""A bar with the backslashes before it: two are one of the tag, an odd one says that the bar is of the tag."""
+_LAST_BACKSLASHES = re.compile(r"\\+$")
 _SEPARATOR_LINE = re.compile(r'[\r\n]*"?sep=(\t|[,;])', re.IGNORECASE)
 _ESCAPED_FORMULA = re.compile(r"'+[=+\-@]")
 """A text that the export put behind an apostrophe, so that no spreadsheet takes it for a formula."""
@@ -159,13 +161,22 @@ def _device(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewDevic
 
 
 def joined_tags(tags: Iterable[str]) -> str:
-    """Return tags as the text of their cell; ``|`` within a tag stands behind a backslash."""
-    return "|".join(tag.replace("|", r"\|") for tag in tags)
+    """Return tags as the text of their cell. Before a bar, a ``|`` or backslash of a tag stands behind a backslash."""
+    *others, last = [_BAR.sub(r"\1\1\\|", tag) for tag in tags] or [""]
+    return "|".join([*(_LAST_BACKSLASHES.sub(r"\g<0>\g<0>", tag) for tag in others), last])
 
 
 def _tags(text: str) -> tuple[str, ...]:
-    tags = (tag.replace(r"\|", "|").strip() for tag in _TAG_DELIMITER.split(text))
-    return tuple(tag for tag in tags if tag)
+    tags, begun, rest = [], "", 0
+    for bar in _BAR.finditer(text):
+        pairs, odd = divmod(len(bar[1]), 2)
+        begun += text[rest : bar.start()] + "\\" * pairs + "|" * odd
+        rest = bar.end()
+        if not odd:
+            tags.append(begun)
+            begun = ""
+    tags.append(begun + text[rest:])
+    return tuple(tag for tag in map(str.strip, tags) if tag)
 
 
 def _interval(line: int, text: str | None) -> float | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.devices.device import DeviceStatus, NewDevice
-from appliance.devices.seats.import_file import ImportRow, read
+from appliance.devices.seats.import_file import ImportRow, joined_tags, read
 from appliance.errors import Invalid
 
 HEAD = "device_id,name,site_id,place,tags,subscription_id,interval\n"
@@ -58,6 +58,27 @@ def test_what_the_exported_list_says_beyond_a_description_is_read_or_left_out() 
             NewDevice("-d1", name="=cmd()", stated_tenant="acme", stated_status=DeviceStatus.REVOKED),
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ("plain", "with space"),
+        ("a|b", "c"),
+        ("C:\\", "D:\\temp", "E:\\"),
+        ("ends with two\\\\", "|", "\\|"),
+        ("one\\",),
+        (),
+    ],
+)
+def test_tags_come_back_as_they_were_exported_whatever_is_in_them(tags: tuple[str, ...]) -> None:
+    [row] = read(f"device_id,tags\nd1,{joined_tags(tags)}\n".encode())
+    assert row.new.tags == tags
+
+
+def test_a_backslash_says_something_only_before_a_bar() -> None:
+    [row] = read(b"device_id,tags\nd1,C:\\temp\\\\x | loud\\|dry |wet\\\n")
+    assert row.new.tags == ("C:\\temp\\\\x", "loud|dry", "wet\\")
 
 
 def test_only_the_id_is_needed() -> None:
