@@ -15,6 +15,7 @@ from appliance.db.trio_psycopg.wire import discard
 RV = TypeVar("RV")
 
 _INERROR = pq.TransactionStatus.INERROR
+_ABORTED = pq.PipelineStatus.ABORTED
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 class Pipeline(AsyncPipeline):
     """psycopg's pipeline, whose end always reads what the server still has to say.
 
-    It never ends quietly after one of its statements was cancelled: ``PipelineAborted`` then.
+    It never ends quietly after one of its statements was cancelled: ``PipelineAborted`` then. One that commits at its
+    end commits nothing if its block does not come to that end: the connection is closed instead.
     """
 
     _conn: DrivenConnection[Any]
@@ -51,6 +53,12 @@ class Pipeline(AsyncPipeline):
 
     async def _leave(self, error: BaseException | None) -> None:
         wire = self._conn.wire
+        if error is not None and self.commits and self.level == 1 and self._conn.pgconn.pipeline_status != _ABORTED:
+            with wire.grace():
+                if wire.active:
+                    await wire.request_cancel()
+            wire.close()  # a sync would commit what was sent
+            return
         if error is None or isinstance(error, Exception):
             if error is None and self.commits and self.level == 1:
                 await wire.commit(self._exit_gen())

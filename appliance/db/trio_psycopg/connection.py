@@ -167,7 +167,7 @@ class Connection(DrivenConnection[Row]):
 
         ``commits``: its end commits, whether its last statement is COMMIT or, outside of a transaction, all of them are
         one by themselves. A cancelled task gives that end the grace to finish. Raises CommitOutcomeUnknown if no answer
-        came.
+        came. A block that fails or is cancelled before its end stores nothing, and costs the connection.
         """
         async with self.lock:
             self._check_connection_ok()

@@ -251,3 +251,30 @@ async def test_a_pipeline_that_commits_stores_nothing_after_an_error(connection:
             await connection.execute("INSERT INTO t VALUES (1)")
     assert await observer.scalar("SELECT count(*) FROM t") == 0
     await observer.nothing_left_behind(connection)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+async def test_a_pipeline_that_commits_stores_nothing_when_its_task_is_cancelled_before_its_end(
+    connection: Any_, observer: Observer, explicit: bool
+) -> None:
+    with trio.CancelScope() as scope:
+        async with connection.pipeline(commits=True):
+            if explicit:
+                await connection.execute("BEGIN")
+            await (await connection.execute("INSERT INTO t VALUES (1) RETURNING n")).fetchone()
+            scope.cancel()
+            await connection.execute("INSERT INTO t VALUES (2)")
+    assert scope.cancelled_caught
+    await observer.nothing_left_behind(connection)
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
+
+
+async def test_a_pipeline_that_commits_stores_nothing_when_its_block_fails_by_itself(
+    connection: Any_, observer: Observer
+) -> None:
+    with pytest.raises(ValueError, match="of the block"):
+        async with connection.pipeline(commits=True):
+            await connection.execute("INSERT INTO t VALUES (1)")
+            raise ValueError("of the block")
+    await observer.nothing_left_behind(connection)
+    assert await observer.scalar("SELECT count(*) FROM t") == 0
