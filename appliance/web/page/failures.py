@@ -127,6 +127,8 @@ STATUSES: Mapping[type[ApplianceError], HTTPStatus] = {
     NoRoom: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """The HTTP statuses of the domain's errors, and of what is derived from them."""
+SECRET_PARTS = frozenset({"secret", "token"})
+"""Parts of paths, as rules name them, that let in whoever has them: they stand in no log."""
 CODES: Mapping[type[ApplianceError], str] = {
     DevicesNeeded: "DEVICES_NEEDED",
     KeyReused: "KEY_REUSED",
@@ -143,9 +145,9 @@ def describe(status: HTTPStatus, text: str | None = None) -> FailureText:
 
 
 def _path() -> str:
-    """Return the path of the current request or WebSocket, for the log; of a one-time link only its kind."""
+    """Return the path of the current request or WebSocket, for the log; of a link that lets in only its kind."""
     asked = request if has_request_context() else websocket
-    if asked.url_rule is not None and asked.view_args and "secret" in asked.view_args:
+    if asked.url_rule is not None and SECRET_PARTS & (asked.view_args or {}).keys():
         return str(asked.url_rule.rule)
     return asked.path
 

@@ -18,6 +18,7 @@ from appliance.db import roles
 from appliance.db.trio_psycopg import connect
 from appliance.delivery.links.acknowledge_link import LINK_HOURS, MAX_TOKEN, AcknowledgeLinks
 from appliance.keyring import Keyring, new_key
+from appliance.web.alerts.views import acknowledge
 from tests.support.alerts import add_alert
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
@@ -206,6 +207,21 @@ async def test_a_changed_or_foreign_link_opens_nothing(database: Database) -> No
             assert shown.status_code in (404, 414), path
             assert "Freezer" not in shown.text
     assert sent.status == "OPEN"
+
+
+async def test_it_stands_in_no_line_of_the_log_when_the_database_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError("the connection is lost")
+
+    sent = await notice(database)
+    monkeypatch.setattr(acknowledge, "state_of", away)
+    async with nobody(database) as browser:
+        assert (await browser.get(sent.path)).status_code == 503
+    logged = capsys.readouterr().out
+    assert "the connection is lost" in logged
+    assert sent.path.removeprefix("/acknowledge/") not in logged
 
 
 async def test_a_press_from_another_site_does_nothing(database: Database) -> None:
