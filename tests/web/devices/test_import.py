@@ -12,7 +12,7 @@ import pytest
 from appliance.devices.credentials.credential import IssuedSecrets, token_hash
 from appliance.devices.device import NewDevice
 from appliance.people.role import Role
-from appliance.web.devices.views import credentials_file
+from appliance.web.devices.views import credentials_file, importing
 from tests.support.postgres_server import Database
 from tests.support.web.api_caller import dashboard
 from tests.web.devices.test_views import NASTY, person, prepare, text
@@ -63,6 +63,36 @@ async def test_a_file_of_thousands_of_devices_comes_through_both_steps(database:
         again = field(shown, "text")
         done = await admin.post("/devices/+import", data={"step": (b"import")}, files={"text": (None, again.encode())})
         assert "New: 20" in text(done)
+
+
+LONG = "\N{CJK UNIFIED IDEOGRAPH-6E29}" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("filler", "encoding", "fits"),
+    [
+        ("\n" * 490_000, "utf-8", True),
+        ("\n" * 510_000, "utf-8", False),
+        (f"d2,{LONG}\n" * 3, "utf-16", True),
+        (f"d2,{LONG}\n" * 4, "utf-16", False),
+    ],
+    ids=["lines", "too many lines", "text", "too much text"],
+)
+async def test_what_is_shown_before_the_import_fits_into_the_form_that_imports_it(
+    database: Database, filler: str, encoding: str, fits: bool
+) -> None:
+    await prepare(database)
+    data = f"device_id,name\nd1,One\n{filler}".encode(encoding)
+    assert len(data) < importing.MAX_FILE
+    async with dashboard(database) as served, person(served, database) as admin:
+        shown = await admin.post("/devices/+import", data={"step": "look"}, files={"file": ("d.csv", data)})
+        if fits:
+            as_browsers_send_it = re.sub("\r?\n", "\r\n", field(shown, "text")).encode()
+            form = {"step": (None, b"import"), "text": (None, as_browsers_send_it)}
+            assert "New: 1" in text(await admin.post("/devices/+import", files=form))
+        else:
+            assert shown.status_code == 422
+            assert "The file is larger than 1,000 kB; import it in parts." in text(shown)
 
 
 async def test_the_downloaded_list_is_imported_as_it_is(database: Database) -> None:

@@ -1,5 +1,6 @@
 """Import devices from a CSV file: first a preview of each row, then the import."""
 
+import re
 from collections import Counter
 from http import HTTPStatus
 
@@ -18,9 +19,10 @@ from appliance.web.page.paths import of_tenant
 from appliance.web.page.renderer import PageRenderer
 
 MAX_FILE = 1_000_000
-"""Bytes of a CSV file: some 20,000 devices."""
+"""Bytes of a CSV file, and of the text that the preview sends back: some 20,000 devices."""
 SHOWN_ROWS = 500
 """Rows of an import that the page shows; the counts include all. With secrets it shows every row."""
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
@@ -80,12 +82,17 @@ def blueprint(renderer: PageRenderer, actions: DeviceActions) -> Blueprint:
     return routes
 
 
+def _size_sent_back(data: bytes) -> int:
+    """Return the bytes of a file as a browser sends its text: UTF-8, each end of a line two bytes. Raises Invalid."""
+    return len(_LINE_END.sub("\r\n", import_file.decode(data)).encode())
+
+
 def _file(fields: forms.Fields) -> bytes:
     """Return the chosen file, or the text that the preview sent back. Raises Invalid."""
     chosen = fields.files.get("file")
     data = chosen.read() if chosen is not None and chosen.filename else fields.raw("text", most=MAX_FILE).encode()
     if not data.strip():
         raise Invalid("Choose a CSV file.", "file")
-    if len(data) > MAX_FILE:
+    if len(data) > MAX_FILE or _size_sent_back(data) > MAX_FILE:
         raise Invalid(f"The file is larger than {MAX_FILE // 1000:,} kB; import it in parts.", "file")
     return data
