@@ -209,7 +209,8 @@ class FailurePages:
         """Answer while Postgres is not reachable: what that means for messages, and how long it can last."""
         log.warning("page without postgres", path=_path(), error=str(error))
         asked = not has_request_context() or request.method == "GET"
-        mend = "" if asked else f" {KEYED if KEY_FIELD in request.headers else UNKNOWN}"
+        keyed = not asked and request.method == "POST" and KEY_FIELD in request.headers  # other changes take no key
+        mend = "" if asked else f" {KEYED if keyed else UNKNOWN}"
         failure = FailureText(HTTPStatus.SERVICE_UNAVAILABLE, "The database is not reachable", f"{AWAY}{mend}")
         retry_after = RETRY_AFTER if asked else None  # a change is never repeated automatically
         response = self._answer(failure, queue=self._broker_queue(), retry_after=retry_after)

@@ -50,6 +50,16 @@ async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
     assert "13,210 of 200,000 places" in page.text
 
 
+async def test_only_a_change_that_takes_a_key_is_promised_to_be_made_once_when_it_is_sent_again() -> None:
+    headers = {HEADER: OPERATOR.csrf, "Idempotency-Key": "0123456789abcdef"}
+    async with without_database() as served, http_client(cookies={SESSION.name: "x"}, headers=headers) as client:
+        made = await client.post(f"{served.url}/customer/sites?tenant=acme", json={"site_id": "quay"})
+        edited = await client.patch(f"{served.url}/customer/sites/quay?tenant=acme", json={"name": "Quay"})
+    assert (made.status_code, edited.status_code) == (503, 503)
+    assert "it is made once" in made.json()["detail"]
+    assert "check before you send it again" in edited.json()["detail"]
+
+
 async def test_pages_go_with_postgres_and_come_back_with_it(database: Database) -> None:
     with psycopg.connect(database.server.conninfo(), autocommit=True) as admin:
         async with over(database, timeout=0.2) as served:
