@@ -47,7 +47,6 @@ def _payload(make: Callable[[Speaker], bytes]) -> Callable[[Speaker], tuple[str,
 
 
 CATALOGUE: tuple[Example, ...] = (
-    Example(Reason.BAD_TOPIC_FORMAT, lambda speaker: (speaker.topic("telemetri"), speaker.body(temperature=21.5))),
     Example(Reason.BAD_TOPIC_FORMAT, lambda speaker: (
         f"tenant/{speaker.tenant}/device/aa:bb:cc:00:11:22/telemetry", speaker.body(temperature=21.5))),
     Example(Reason.PAYLOAD_TOO_LARGE, _payload(lambda speaker: speaker.body(note="x" * TOO_LARGE_BYTES))),

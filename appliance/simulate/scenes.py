@@ -124,7 +124,7 @@ def _catalogued(reason: Reason) -> Script:
 OWN_USER = device_user(SHOW, OWN)
 
 BY_ITSELF: Mapping[Reason, str] = {
-    Reason.BAD_TOPIC_FORMAT: "publish to .../telemetri",
+    Reason.BAD_TOPIC_FORMAT: "write the device id with colons",
     Reason.INVALID_ENCODING: "send text in Latin-1",
     Reason.INVALID_JSON: "leave out the closing brace",
     Reason.INVALID_PAYLOAD: "send an array",

@@ -123,6 +123,12 @@ REFERENCES = (
             "Devices",
             "Version",
             "Remove",
+            # Client ids that devices of two tenants share, which the demonstration has.
+            "Client id",
+            "Ended",
+            "By",
+            "Times",
+            "Last",
             "Task",
             "Doing now",
             "Rate",

@@ -28,5 +28,5 @@ async def test_every_answer_has_it_and_so_has_what_is_logged(capsys: pytest.Capt
         others = [(await caller.get(f"{served.url}/healthz", headers={HEADER: "?"})).headers[HEADER] for _ in range(2)]
         assert len(set(others) | {"?"}) == 3
         capsys.readouterr()
-        await caller.get(f"{served.url}/customer/devices", cookies={SESSION.name: "x"})
+        await caller.get(f"{served.url}/customer/devices", headers={"Cookie": f"{SESSION.name}=x"})
     assert "from-the-caller" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The live parts of the pages of routes and integrations, and the log of deliveries below the routes."""
 
 import re
+from datetime import UTC, datetime
 
 from appliance.people.role import Role
 from tests.support.alerts import add_alert
@@ -20,7 +21,7 @@ async def test_how_a_route_goes_changes_in_place_and_the_log_follows(database: D
         before = await parts(served, name)
         assert before[f"r-{route}-delivered"] == "0"
         assert "No deliveries in the last 7 days" in before["delivery-log"]
-        add_alert(database, summary="Door open")
+        add_alert(database, summary="Door open", created_at=datetime.now(UTC))
         arrange(
             database,
             "UPDATE delivery_jobs SET status = 'COMPLETED', finished_at = now()",
@@ -39,7 +40,7 @@ async def test_the_log_of_an_opened_route_is_its_own(database: Database) -> None
     arrange(database, f"INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), '{TENANT}')")
     receiver = add_integration(database, TENANT, name="Desk")
     one, other = (add_route(database, receiver, TENANT, name=name) for name in ("One", "Other"))
-    add_alert(database, summary="Door open")
+    add_alert(database, summary="Door open", created_at=datetime.now(UTC))
     arrange(
         database,
         f"UPDATE delivery_jobs SET status = 'DEAD', reason = 'refused', finished_at = now() WHERE route_id = '{one}'",

@@ -373,7 +373,7 @@ async def test_the_document_declares_key_replay_and_candidates(database: Databas
         document = await admin.ask("GET", "/openapi.json")
     operation = document["paths"][RENEW]["post"]
     assert [one["name"] for one in operation["parameters"] if one["in"] == "header"] == ["Idempotency-Key"]
-    assert set(operation["responses"]["200"]["headers"]) == {"Idempotency-Replayed"}
+    assert set(operation["responses"]["200"]["headers"]) == {"Idempotency-Replayed", "X-Request-Id"}
     problem = operation["responses"]["400"]["content"]["application/problem+json"]["schema"]["$ref"].rpartition("/")[2]
     assert {"needed", "candidates", "field", "detail"} <= set(document["components"]["schemas"][problem]["properties"])
     days = document["components"]["schemas"]["RenewalNew"]["properties"]["term_days"]
