@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from mqtt5 import QoS, RetainHandling
+from mqtt5 import PublishPacket, QoS, RetainHandling
 
 from appliance.broker.clients import SUBSCRIPTION
 from appliance.broker.retained.clearing import MAX_STATUS_BYTES, RetainedClearing
@@ -212,3 +212,12 @@ async def swept(sweep: RetainedSweep, times: int) -> None:
     with trio.fail_after(60):
         while sweep.sweeps < times:
             await trio.sleep(0.01)
+
+
+async def test_a_topic_that_somebody_clears_has_no_copy_to_clear(database: Database, folder: Path) -> None:
+    cleared, left = (PublishPacket(topic("d1"), payload, retain=True) for payload in (b"", READING))
+    async with open_setup(database, folder) as there:
+        there.clearing.settled([cleared])
+        assert there.topics.outstanding == 0
+        there.clearing.settled([left])
+        assert there.topics.outstanding == 1
