@@ -1,12 +1,9 @@
 """The Overview, over a real database."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import psycopg
 import pytest
 
@@ -14,30 +11,15 @@ from appliance.db import roles
 from appliance.db.pool import open_pool
 from appliance.people.role import Role
 from appliance.web.devices.port import ListenerAddress
-from appliance.web.http.cookies import SESSION
 from appliance.web.overview.views import reason_counts
 from tests.support.alerts import add_alert
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import client, http_client, signed_in
+from tests.support.web.accounts import client, signed_in
 from tests.support.web.live import batch
-from tests.support.web.serving import OPERATOR, Always, Served, page_socket, parts, serving
+from tests.support.web.open_house import get, over
+from tests.support.web.serving import OPERATOR, Always, page_socket, parts, serving
 from tests.support.web.serving import over as with_people
-
-
-@asynccontextmanager
-async def over(database: Database, *, timeout: float = 5) -> AsyncIterator[Served]:
-    """Serve a dashboard over a database, as the role that operators' pages read as."""
-    async with (
-        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=timeout) as pool,
-        serving(parts(pool, identity=Always())) as served,
-    ):
-        yield served
-
-
-async def get(served: Served, path: str = "/") -> httpx.Response:
-    async with http_client(cookies={SESSION.name: "x"}) as client:
-        return await client.get(served.url + path)
 
 
 def register(connection: psycopg.Connection, now: datetime, *devices: str, site: str | None = None) -> None:

@@ -1,16 +1,12 @@
 """The pages of what went wrong: Postgres away, a surprise of the program, an address that is not there."""
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
 import psycopg
 import pytest
 import trio
 
-from appliance.db import roles
-from appliance.db.pool import open_pool
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.access.gate import HEADER
 from appliance.web.http.cookies import SESSION
@@ -18,22 +14,8 @@ from appliance.web.overview import query
 from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import http_client
-from tests.support.web.serving import OPERATOR, Always, Served, parts, serving, without_database
-
-
-@asynccontextmanager
-async def over(database: Database, *, timeout: float = 5) -> AsyncIterator[Served]:
-    """Serve a dashboard over a database, as the role that operators' pages read as."""
-    async with (
-        open_pool(database.conninfo(roles.INGEST), name="web", min_size=1, max_size=2, timeout=timeout) as pool,
-        serving(parts(pool, identity=Always())) as served,
-    ):
-        yield served
-
-
-async def get(served: Served, path: str = "/") -> httpx.Response:
-    async with http_client(cookies={SESSION.name: "x"}) as client:
-        return await client.get(served.url + path)
+from tests.support.web.open_house import get, over
+from tests.support.web.serving import OPERATOR, Served, without_database
 
 
 async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:
