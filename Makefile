@@ -49,6 +49,9 @@ lock: setup-test ## write requirements*.txt anew from the .in files
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$list.txt $$list.in; \
 	done
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; list=requirements-reference; \
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$$folder" --requirement $$list.in; \
+	{ sed '/^#/d; s/$$/ \\/' $$list.in; $(BIN)/python -m pip hash "$$folder"/* | sed -n 's/^--hash/    &/p'; } >$$list.txt
 
 clean: ## remove .venv and caches; data stay
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,8 @@ from tests.support.project import ROOT
 
 PROJECT_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PROJECT_FILE["project"]
-LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt")
+LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt", "requirements-reference.txt")
+SETUP = (ROOT / ".ci" / "setup").read_text()
 
 
 def _pins(name: str) -> dict[str, str]:
@@ -46,6 +47,19 @@ def test_a_package_has_one_version_in_all_lists() -> None:
     assert {name: tested.get(name, pin) for name, pin in _pins("requirements-build.txt").items()} == _pins(
         "requirements-build.txt"
     )
+
+
+def test_the_library_that_is_only_compared_with_is_installed_alone_and_only_for_tests() -> None:
+    [(name, version)] = _pins("requirements-reference.txt").items()
+    assert f"{name}=={version}" in (ROOT / "requirements-reference.in").read_text().splitlines()
+    assert not any(name in _pins(other) for other in LISTS[:3])
+    assert '[ "$purpose" = run ] || $pip --require-hashes --no-deps --requirement requirements-reference.txt' in SETUP
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_setup_runs_again_when_a_list_changes(name: str) -> None:
+    fingerprint = SETUP.partition("fingerprint() {")[2].partition("}")[0]
+    assert name in fingerprint.split()
 
 
 @pytest.mark.parametrize("name", LISTS)
