@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 import appliance
-from tests.support.project import ROOT
+from tests.support.project import ROOT, TESTS
 
 PROJECT_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PROJECT_FILE["project"]
@@ -70,6 +70,12 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     assert all("--hash=sha256:" in entry for entry in entries)
     assert "://" not in text
     assert "--index" not in text
+
+
+def test_every_test_runs_for_every_user() -> None:
+    skips = re.compile(r"mark\.skip|mark\.xfail|pytest\.skip|pytest\.xfail|importorskip")
+    files = [path for path in TESTS.rglob("*.py") if path.name != "test_project.py"]
+    assert [str(path) for path in files if skips.search(path.read_text())] == []
 
 
 def test_the_image_installs_from_the_pinned_list() -> None:

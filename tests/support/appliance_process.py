@@ -72,6 +72,8 @@ class ApplianceProcess:
         self.folder = Path(tempfile.mkdtemp(prefix="appliance-test-", dir=ground()))
         self.folder.chmod(0o755)
         self.data_dir = self.folder / "data"
+        self.seen_dir = self.data_dir
+        """The same folder as this process sees it: another path where the appliance has a namespace of its own."""
         self.log = self.folder / "log"
         self.mqtt_port = free_port()
         self.settings = {
@@ -138,7 +140,7 @@ class ApplianceProcess:
     def run_file(self) -> dict[str, Any] | None:
         """Return what the appliance says of itself, or None while it is not ready."""
         try:
-            found: dict[str, Any] = json.loads((self.data_dir / "run.json").read_text())
+            found: dict[str, Any] = json.loads((self.seen_dir / "run.json").read_text())
         except (FileNotFoundError, ValueError):
             return None
         return found
