@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 pytest_plugins = ["tests.support.postgres_server", "tests.support.mosquitto_server", "tests.support.appliance_process"]
 
-REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "appliance"}
+REAL_FIXTURES = {"postgres_server", "database", "mosquitto", "ejabberd", "appliance"}
 REAL_FOLDERS = {"system", "browser", "faults"}
 REAL_FILES = {
     # they serve on real sockets
@@ -49,6 +49,7 @@ REAL_FILES = {
     "children/test_keeper.py",
     "children/test_leftovers.py",
     "children/test_process.py",
+    "mqtt/interop/test_sessions.py",
     "db/test_locks.py",
     "test_main.py",
 }

@@ -1,0 +1,249 @@
+"""Real ejabberd servers for tests: a second, independent broker for MQTT 5, in a folder of its own.
+
+Erlang is started without a node name, so that it neither listens for other nodes nor starts epmd. What needs
+``ejabberdctl``, such as making a user, is told to it at its start. The same configuration suits 23.01 and 24.12, the
+versions of Debian 12 and 13.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.certificates import Certificate
+
+USER = "ejabberd"
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.01
+PORT_TRIES = 5
+HOST = "127.0.0.1"
+PATH = "/mqtt"
+"""Of WebSockets."""
+ANYBODY = {"username": "somebody", "password": "of no account"}
+"""Whoever has no account: ejabberd 23.01 refuses those who give no password."""
+
+FRUGAL = ("+S", "1:1", "+SDio", "1", "+sbwt", "none", "+sbwtdio", "none", "+A", "1")
+"""One thread that runs Erlang's processes, and none that waits busily: tests share the machine."""
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class EjabberdServer:
+    """One broker on private loopback ports, which stay the same over ``stop`` or ``kill`` and ``start``.
+
+    Its sessions are in its memory alone; what is retained is on disk. ``users`` (name -> password) are its accounts;
+    by any other name comes in whoever gives a password. ``options`` are those of ``mod_mqtt``, ``listener`` those of
+    its listeners. A certificate makes it listen with TLS too.
+    """
+
+    def __init__(
+        self,
+        *,
+        users: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        listener: Mapping[str, Any] | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        self.host = HOST
+        self.port = self.websocket_port = self.tls_port = self.tls_websocket_port = 0
+        self.directory = Path(tempfile.mkdtemp(prefix="edge-ejabberd-", dir="/tmp"))
+        self.directory.chmod(0o755)
+        self._users = dict(users or {})
+        self._options = dict(options or {})
+        self._listener = dict(listener or {})
+        self._certificate = certificate
+        self._process: subprocess.Popen[bytes] | None = None
+        if certificate is not None:
+            (self.directory / "certificate.pem").write_text(certificate.pem + certificate.key_pem)
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running broker."""
+        assert self._process is not None, "the broker is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the broker and return once it accepts connections."""
+        fresh = not self.port
+        for _ in range(PORT_TRIES):
+            if fresh:
+                self._choose_ports()
+            self._launch()
+            if self._accepts():
+                return
+            self.kill()
+            if not fresh or "in use" not in self.log():
+                break
+        raise AssertionError(f"ejabberd did not start:\n{self.log()}")
+
+    def stop(self) -> None:
+        """SIGTERM: the broker ends in order, which takes it a second; it says nothing to its clients."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is written any more. Its helper processes end with it."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop politely and start again on the same ports."""
+        self.stop()
+        self.start()
+
+    def log(self) -> str:
+        """What the broker wrote since its last start."""
+        path = self.directory / "output"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def close(self) -> None:
+        """Kill the broker and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _choose_ports(self) -> None:
+        probes = [socket.create_server((HOST, 0)) for _ in range(4)]
+        ports = [int(probe.getsockname()[1]) for probe in probes]
+        for probe in probes:
+            probe.close()
+        self.port, self.websocket_port, self.tls_port, self.tls_websocket_port = ports
+
+    def _ports(self) -> tuple[int, ...]:
+        plain = (self.port, self.websocket_port)
+        return plain if self._certificate is None else (*plain, self.tls_port, self.tls_websocket_port)
+
+    def _listeners(self) -> list[dict[str, Any]]:
+        def raw(port: int, **more: Any) -> dict[str, Any]:
+            return {"port": port, "ip": HOST, "module": "mod_mqtt", **self._listener, **more}
+
+        def websocket(port: int, **more: Any) -> dict[str, Any]:
+            return {"port": port, "ip": HOST, "module": "ejabberd_http", "request_handlers": {PATH: "mod_mqtt"}, **more}
+
+        listeners = [raw(self.port), websocket(self.websocket_port)]
+        if self._certificate is not None:
+            listeners += [raw(self.tls_port, tls=True), websocket(self.tls_websocket_port, tls=True)]
+        return listeners
+
+    def _configuration(self) -> str:
+        """Return its configuration: JSON, which is YAML."""
+        made = {
+            "hosts": ["localhost"],
+            "loglevel": "info",
+            "log_rotate_count": 0,
+            "acme": {"auto": False},
+            "auth_method": ["internal", "anonymous"],
+            "anonymous_protocol": "login_anon",
+            "allow_multiple_connections": True,
+            "listen": self._listeners(),
+            "modules": {"mod_mqtt": self._options},
+        }
+        if self._certificate is not None:
+            made["certfiles"] = [str(self.directory / "certificate.pem")]
+        return json.dumps(made, indent=1)
+
+    def _told_at_start(self) -> str:
+        """Return what it does once it runs: make its accounts unless they are there, and say that it is ready."""
+        accounts = [
+            f'ejabberd_auth:try_register(<<"{name}">>, <<"localhost">>, <<"{password}">>)'
+            for name, password in self._users.items()
+        ]
+        kept = ["mnesia:dump_log()"] if accounts else []  # else a kill takes them
+        return ", ".join([*accounts, *kept, f'ok = file:write_file("{self.directory}/ready", "")']) + "."
+
+    def _launch(self) -> None:
+        told = self._told_at_start()
+        (self.directory / "ejabberd.yml").write_text(self._configuration())
+        for name in ("ready", "output"):
+            (self.directory / name).unlink(missing_ok=True)
+        root = os.geteuid() == 0
+        if root:
+            for path in (self.directory, *self.directory.iterdir()):
+                shutil.chown(path, USER, USER)
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": str(self.directory),
+            "ERL_LIBS": str(_libraries()),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "EJABBERD_CONFIG_PATH": str(self.directory / "ejabberd.yml"),
+            "EJABBERD_LOG_PATH": str(self.directory / "log"),
+        }
+        spool = f'"{self.directory}/spool"'
+        with (self.directory / "output").open("wb") as output:
+            self._process = subprocess.Popen(
+                ["erl", "-noinput", *FRUGAL, "-mnesia", "dir", spool, "-s", "ejabberd", "-eval", told],
+                cwd=self.directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a test process starts its servers from its only thread
+                user=USER if root else None,
+                group=USER if root else None,
+                extra_groups=[] if root else None,
+            )
+
+    def _accepts(self) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                return False
+            if (self.directory / "ready").exists() and all(_reachable(port) for port in self._ports()):
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _libraries() -> Path:
+    """Return the folder with ejabberd's own library, which Debian keeps away from Erlang's."""
+    found = sorted(Path("/usr/lib").glob("*/ejabberd-*/ebin/ejabberd.app"))
+    assert found, "ejabberd was not found: `apt-get install ejabberd`"
+    return found[-1].parents[2]
+
+
+def _reachable(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
