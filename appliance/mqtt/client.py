@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import trio
-from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter, UnsubAckReasonCode
+from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter, Will
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock, SystemClock
@@ -28,12 +28,12 @@ from appliance.mqtt import topics
 from appliance.mqtt.connection import Connection
 from appliance.mqtt.errors import NegativeAckError, sole_cause
 from appliance.mqtt.inbox import Batches, InboundBatch, Message, Messages
+from appliance.mqtt.journal import Journal
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
 from appliance.mqtt.publishing import Publishing
-from appliance.mqtt.receipts import refuses
 from appliance.mqtt.states import State
-from appliance.mqtt.subscriptions import Request
-from appliance.mqtt.terms import PLAIN, MessageProperties, Settings
+from appliance.mqtt.subscribing import Subscribing
+from appliance.mqtt.terms import PLAIN, Authenticate, MessageProperties, Settings, UserProperties, refuses, require
 from appliance.mqtt.transport import Tcp, Transport, Unix
 
 CONNECT_SECONDS = 10.0
@@ -53,6 +53,10 @@ class Client:
     A client that was left may be entered again: it begins anew, without subscriptions, and its counts with it. Entering
     one that is entered raises RuntimeError. Outside of ``async with``, what needs a connection raises
     ``DisconnectedError`` instead of waiting for one.
+
+    ``will`` is published by the broker when the connection breaks, and when ``async with`` is left by an exception.
+    ``authenticate`` answers the broker's steps of ``authentication_method``; see ``terms.Authenticate``. ``journal``
+    keeps over a crash what QoS 1 and 2 have in memory; see ``appliance.mqtt.journal``.
     """
 
     def __init__(
@@ -67,9 +71,18 @@ class Client:
         password: str | bytes | None = None,
         clean_start: bool = False,
         session_expiry_interval: int = 0,
+        will: Will | None = None,
         keep_alive: int = 60,
+        authentication_method: str | None = None,
+        authentication_data: bytes | None = None,
+        authenticate: Authenticate | None = None,
+        request_problem_info: bool = True,
+        request_response_info: bool = False,
         receive_max: int = 65535,
+        topic_alias_max: int = 0,
         max_packet_size: int | None = None,
+        user_properties: UserProperties = (),
+        journal: Journal | None = None,
         reconnect: bool = True,
         keep_trying: bool = False,
         connect_timeout: float = CONNECT_SECONDS,
@@ -87,7 +100,16 @@ class Client:
             receive_max=receive_max,
             max_packet_size=max_packet_size,
             tolerance=OVERRUN_TOLERANCE,
+            will=will,
+            topic_alias_max=topic_alias_max,
+            authentication_method=authentication_method,
+            authentication_data=authentication_data,
+            authenticate=authenticate,
+            request_problem_info=request_problem_info,
+            request_response_info=request_response_info,
+            user_properties=user_properties,
         )
+        self._journal = journal
         self._reconnect = reconnect
         self._keep_trying = keep_trying
         self._connect_timeout = connect_timeout
@@ -105,10 +127,12 @@ class Client:
             backoff=self._backoff,
             clock=self._clock,
             generation=generation,
+            journal=self._journal,
         )
         self._board = self._connection.board
         self._session = self._connection.session
         self._publishing = Publishing(self._connection)
+        self._subscribing = Subscribing(self._connection)
         self._opened: deque[Message] = deque()  # the rest of a chunk that ``messages`` has begun
         self._pubacks = self._stale = 0
         self._begun = False
@@ -151,6 +175,7 @@ class Client:
                     yield
                 except BaseException as error:  # noqa: BLE001 - raised again below, outside of the nursery
                     failure = error
+                    self._connection.leave_with_will()
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             cause = sole_cause(group)
@@ -227,8 +252,8 @@ class Client:
             stale=self._stale,
             dropped=inbox.dropped,
             forgotten=inbox.forgotten,
-            unsolicited=self._session.oddities.unsolicited_acks,
-            overruns=self._session.oddities.overruns,
+            unsolicited=self._session.unsolicited,
+            overruns=self._session.overruns,
             waiting=len(inbox),
             unacknowledged=len(self._session.outgoing),
         )
@@ -248,11 +273,11 @@ class Client:
         return Batches(self._connection.inbox, maximum, within)
 
     def messages(self) -> Messages:
-        """Iterate over received messages, one by one; those with QoS 1 need a ``puback`` each. See ``batches``."""
+        """Iterate over received messages, one by one; those of QoS 1 and 2 need a ``puback`` each. See ``batches``."""
         return Messages(self._connection.inbox, self._opened)
 
     async def acknowledge(self, *batches: InboundBatch) -> int:
-        """Acknowledge these batches: their PUBACKs are sent in one write. Return their number.
+        """Acknowledge these batches: their PUBACKs and PUBRECs are sent in one write. Return their number.
 
         They are sent in the order of arrival (MQTT 5 §4.6): a batch acknowledged before an older one waits for it.
         A batch of a lost connection is dropped. Returns when the bytes are with the kernel. If cancelled, they
@@ -269,7 +294,10 @@ class Client:
         return pubacks
 
     async def puback(self, message: Message) -> None:
-        """Acknowledge one message; see ``acknowledge``. For QoS 0 there is nothing to do."""
+        """Acknowledge one message; see ``acknowledge``. For QoS 0 there is nothing to do.
+
+        A message of QoS 2 is answered by PUBREC, and what the broker sends then by PUBCOMP.
+        """
         if message.packet.packet_id is not None:
             self._settle(message.generation, message.number, 1)
         await self._connection.flush()
@@ -293,10 +321,12 @@ class Client:
         retain: bool = False,
         properties: MessageProperties = PLAIN,
     ) -> None:
-        """Send a message and, with QoS 1, wait for the broker's PUBACK; waits for a connection if there is none.
+        """Send a message; waits for a connection if there is none.
 
-        Raises NegativeAckError when the broker refused it, ValueError for an invalid topic or size, and
-        DisconnectedError. A QoS 1 message that was sent when the call is cancelled is delivered nevertheless.
+        With QoS 1 it waits for the broker's PUBACK, with QoS 2 for its PUBCOMP (MQTT 5 §4.3). Raises NegativeAckError
+        when the broker refused it, ValueError for an invalid topic or size, DisconnectedError, and with QoS 2
+        SessionLostError when nobody knows any more whether it arrived. A message of QoS 1 or 2 that was sent when the
+        call is cancelled is delivered nevertheless.
         """
         await self.publish_many(((topic, payload),), qos=qos, retain=retain, properties=properties)
 
@@ -308,12 +338,10 @@ class Client:
         retain: bool = False,
         properties: MessageProperties = PLAIN,
     ) -> None:
-        """Send messages without waiting in between, as many at once as the broker takes; then wait for all PUBACKs.
+        """Send messages without waiting in between, as many at once as the broker takes; then wait for all answers.
 
         Raises as ``publish``; NegativeAckError is raised at the end and carries the number of refused messages.
         """
-        if qos not in (0, 1):
-            raise ValueError("QoS 2 is not spoken")
         await self._publishing.send(messages, QoS(int(qos)), properties, retain=retain)
 
     # Subscribing
@@ -332,11 +360,7 @@ class Client:
         Raises NegativeAckError when it is refused, and ValueError for a filter that is invalid or that the broker does
         not take: an earlier subscription to the same filter stays then. The same if the call is cancelled.
         """
-        mistake = topics.filter_mistake(pattern)
-        if mistake is not None:
-            raise ValueError(mistake)
-        if max_qos not in (0, 1):
-            raise ValueError("QoS 2 is not spoken")
+        require(topics.filter_mistake(pattern))  # mqtt5's own error does not say which
         topic_filter = TopicFilter(
             pattern,
             max_qos=QoS(int(max_qos)),
@@ -344,40 +368,19 @@ class Client:
             retain_as_published=retain_as_published,
             retain_handling=retain_handling,
         )
-        answer = await self._asked(Request([pattern], [topic_filter]))
-        if refuses(answer):
-            raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", answer)
-        return cast("SubAckReasonCode", answer)
+        answer = await self._subscribing.subscribe([topic_filter])
+        if refuses(answer.reason_codes[0]):
+            raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", answer.reason_codes[0])
+        return answer.reason_codes[0]
 
     async def unsubscribe(self, pattern: str) -> None:
         """End a subscription; returns once the broker has. Raises NegativeAckError when it refuses: it stays then.
 
         Cancelled after it was sent, it ends the subscription nevertheless.
         """
-        answer = await self._asked(Request([pattern]))
-        if refuses(answer):
-            raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", answer)
-
-    async def _asked(self, request: Request) -> SubAckReasonCode | UnsubAckReasonCode:
-        """Return the broker's answer to this request, whatever others ask at the same time."""
-        await trio.lowlevel.checkpoint()
-        self._board.check_open()
-        self._connection.ask(request)
-        try:
-            await request.done.wait()
-        except trio.Cancelled:
-            if request.answer is None:
-                self._connection.abandon(request)
-                raise
-            # Answered after it was cancelled, before we ran: the call is complete, and the next checkpoint raises.
-        except BaseException:
-            self._connection.abandon(request)
-            raise
-        if request.objection is not None:
-            raise request.objection
-        if request.answer is None:
-            raise self._board.lost()
-        return request.answer.reason_codes[0]
+        answer = await self._subscribing.unsubscribe([pattern])
+        if refuses(answer.reason_codes[0]):
+            raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", answer.reason_codes[0])
 
 
 def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:

@@ -4,39 +4,44 @@ Dispatches what the session reports: received messages to the inbox, answers to 
 after every connect.
 """
 
-import os
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 import trio
-from mqtt5 import ConnAckReasonCode, DisconnectReasonCode
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
-from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.events import (
     Connected,
-    ConnectRefused,
-    Ending,
     Event,
-    KeepAliveExpired,
-    PeerDisconnected,
-    ProtocolFailure,
     PubAcks,
+    PubComps,
     Publishes,
+    PubRecs,
+    PubRels,
     SubAck,
     UnsubAck,
 )
 from appliance.mqtt.inbox import InboundBatch, Inbox
+from appliance.mqtt.journal import Journal
 from appliance.mqtt.link import Link, LinkBoard, LinkState
-from appliance.mqtt.pump import Pump, StreamLost
+from appliance.mqtt.manual import Manual
+from appliance.mqtt.outcomes import (
+    CONTESTED,
+    Outcome,
+    StreamLost,
+    describe,
+    not_connected,
+    stream_error_text,
+    taken_over,
+)
+from appliance.mqtt.pump import Pump
 from appliance.mqtt.receipts import Receipts
 from appliance.mqtt.session import Session
 from appliance.mqtt.subscriptions import Request, Subscriptions
-from appliance.mqtt.terms import Settings
+from appliance.mqtt.terms import Settings, refuses
 from appliance.mqtt.topics import shown
 from appliance.mqtt.transport import BROKEN, Transport
 
@@ -57,10 +62,6 @@ CONTEST_FACTOR = 4
 """How many times the longest delay we wait at most while another client takes our identifier again and again. No more:
 if it took the session with a clean start, the broker drops what devices send until we are back."""
 
-CONTESTED = StreamLost("the broker closes our connections again and again: another client seems to use our client id")
-
-Outcome: TypeAlias = Ending | StreamLost
-
 
 class Connection:
     """The session, its current stream, and all that outlives a stream. ``run`` is the background task, once.
@@ -77,9 +78,11 @@ class Connection:
         backoff: Backoff,
         clock: Clock,
         generation: int = 0,
+        journal: Journal | None = None,
+        manual: Manual | None = None,
     ) -> None:
         self.transport = transport
-        self.session = Session(settings, generation)
+        self.session = Session(settings, generation, journal)
         self.earlier = generation
         self.inbox = Inbox(bound=settings.receive_max)
         self.receipts = Receipts()
@@ -97,6 +100,7 @@ class Connection:
             backoff.maximum, maximum=CONTEST_FACTOR * backoff.maximum, jitter=backoff.jitter, random=backoff.random
         )
         self._clock = clock
+        self._manual = manual
         self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
         self._at_once = False  # dropped on purpose: no delay before the next connection
         self._first: Callable[[], None] | None = None  # signals the first connection to the starter of ``run``
@@ -104,9 +108,19 @@ class Connection:
             Connected: self._on_connected,
             Publishes: self._on_publishes,
             PubAcks: self._on_pubacks,
+            PubRecs: self._on_pubrecs,
+            PubComps: self._on_pubcomps,
             SubAck: self._on_suback,
             UnsubAck: self._on_unsuback,
         }
+        if manual is not None:
+            self._handlers |= {
+                Publishes: manual.on_publishes,
+                PubAcks: self._and_progress(manual.on_acks),
+                PubRecs: self._and_progress(manual.on_acks),
+                PubComps: self._and_progress(manual.on_acks),
+                PubRels: manual.on_pubrels,
+            }
 
     @property
     def up(self) -> bool:
@@ -129,8 +143,8 @@ class Connection:
             begun = trio.current_time()
             outcome = await self._serve(begun)
             if self._first is not None:
-                code = outcome.reason_code if isinstance(outcome, ConnectRefused) else None
-                raise ConnectError(self.transport.name, describe(outcome), code)
+                cause = outcome.cause if isinstance(outcome, StreamLost) else None
+                raise not_connected(self.transport.name, outcome) from cause
             if self.session.met and not reconnect:
                 self.close(describe(outcome), broken=True)
                 return
@@ -150,6 +164,11 @@ class Connection:
         self.receipts.abandon()
         self.subscriptions.close()
         self.progress.unpark_all()
+
+    def leave_with_will(self) -> None:
+        """Have the broker publish our will, if we have one, when this connection ends."""
+        if self.session.settings.will is not None:
+            self._pump.leave_with_will()
 
     def drop(self) -> None:
         """Close the connection, and connect again without delay."""
@@ -190,9 +209,11 @@ class Connection:
 
     def _send_requests(self) -> None:
         while self.session.request_room and (request := self.subscriptions.next()) is not None:
-            send = self.session.subscribe if request.filters else self.session.unsubscribe
             try:
-                packet_id = send(request.filters or request.patterns)  # type: ignore[arg-type]
+                if request.filters:
+                    packet_id = self.session.subscribe(request.filters, request.terms)
+                else:
+                    packet_id = self.session.unsubscribe(request.patterns, request.terms)
             except ValueError as objection:
                 if (unheard := self.subscriptions.impossible(objection)) is not None:
                     self._log_refusal(unheard.patterns[0], str(objection))
@@ -214,7 +235,7 @@ class Connection:
         except trio.TooSlowError:
             outcome = StreamLost(f"no answer within {self._connect_timeout:g} s")
         except BROKEN as error:
-            outcome = StreamLost(_stream_error_text(error))
+            outcome = StreamLost(stream_error_text(error), error)
         else:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)
@@ -226,7 +247,7 @@ class Connection:
         else:
             self._closed_in_a_row = 0
         state = LinkState.DOWN
-        if _taken_over(outcome):
+        if taken_over(outcome):
             state = LinkState.TAKEN_OVER
             self.taken_over += 1
             log.error("another client seems to use our client id", endpoint=self.transport.name, times=self.taken_over)
@@ -238,7 +259,7 @@ class Connection:
             self._at_once = False
             return 0.0
         # Two clients of one identifier that both come back at once would disconnect each other for ever.
-        return self._contest.next() if _taken_over(outcome) else self._backoff.next()
+        return self._contest.next() if taken_over(outcome) else self._backoff.next()
 
     # What the session reports
 
@@ -255,7 +276,9 @@ class Connection:
         note = log.info if self._durable else log.debug
         note("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
         self.inbox.renew(generation, redelivered=present)
-        self.receipts.give_up(event.given_up)
+        if self._manual is not None:
+            self._manual.on_connected(event)
+        self.receipts.resume(event.resumption)
         self.subscriptions.connected(session_present=present)
         self.board.post(Link(LinkState.CONNECTED, generation, present, event.connack, "connected"))
         self._send_requests()
@@ -274,6 +297,23 @@ class Connection:
         self.receipts.settle(event.packets)
         self.progress.unpark_all()
 
+    def _on_pubrecs(self, event: PubRecs) -> None:
+        self.receipts.settle([packet for packet in event.packets if refuses(packet.reason_code)])
+        self.progress.unpark_all()
+
+    def _on_pubcomps(self, event: PubComps) -> None:
+        self.receipts.complete(event.packets)
+        self.progress.unpark_all()
+
+    def _and_progress(self, handler: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return the handler, after which publishers look whether there is room."""
+
+        def handle(event: Any) -> None:
+            handler(event)
+            self.progress.unpark_all()
+
+        return handle
+
     def _on_suback(self, event: SubAck) -> None:
         for pattern, code in self.subscriptions.granted(event.packet):
             self._log_refusal(pattern, code.name)
@@ -284,49 +324,3 @@ class Connection:
         self.subscriptions.removed(event.packet)
         self._send_requests()
         self.review()
-
-
-def describe(outcome: Outcome) -> str:
-    """Return why a connection ended, for people."""
-    match outcome:
-        case ConnectRefused(reason_code, detail):
-            return _joined(f"the broker refused us: {_words(reason_code)}", detail)
-        case PeerDisconnected(DisconnectReasonCode.SESSION_TAKEN_OVER, _):
-            return "another client uses our client id: session taken over"
-        case PeerDisconnected(reason_code, detail):
-            return _joined(f"the broker disconnected us: {_words(reason_code)}", detail)
-        case ProtocolFailure(reason_code, detail):
-            return _joined(f"the broker broke the protocol: {_words(reason_code)}", detail)
-        case KeepAliveExpired(silence):
-            return f"nothing heard from the broker for {silence:.1f} s"
-        case StreamLost(detail):
-            return detail
-
-
-def _words(code: ConnAckReasonCode | DisconnectReasonCode) -> str:
-    return code.name.lower().replace("_", " ")
-
-
-def _joined(text: str, detail: str) -> str:
-    return f"{text} ({detail})" if detail else text
-
-
-def _stream_error_text(error: Exception) -> str:
-    """Return why there is no stream, without the address that trio repeats; of several addresses, each cause once."""
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        causes = [one for one in cause.exceptions if isinstance(one, OSError)]
-        return "; ".join(dict.fromkeys(_stream_error_text(one) for one in causes))
-    if isinstance(error, ssl.SSLError):  # its numbers are not the system's
-        return f"TLS failed: {error}"
-    if not isinstance(error, OSError):  # trio tells what broke a stream as the cause
-        return _stream_error_text(cause) if isinstance(cause, Exception) else str(error) or "the stream is closed"
-    if error.errno is not None and error.errno > 0:  # name resolution has negative numbers of its own
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
-
-
-def _taken_over(outcome: Outcome) -> bool:
-    if isinstance(outcome, PeerDisconnected):
-        return outcome.reason_code == DisconnectReasonCode.SESSION_TAKEN_OVER
-    return outcome == CONTESTED

@@ -1,7 +1,14 @@
 """The errors of the client; a broker that goes away and comes back raises none."""
 
 import trio
-from mqtt5 import ConnAckReasonCode, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
+from mqtt5 import (
+    ConnAckPacket,
+    ConnAckReasonCode,
+    PubAckReasonCode,
+    PubRecReasonCode,
+    SubAckReasonCode,
+    UnsubAckReasonCode,
+)
 
 
 class MqttError(Exception):
@@ -12,23 +19,51 @@ class MqttError(Exception):
 
 
 class ConnectError(MqttError):
-    """No connection at the first try. ``reason_code`` is the broker's refusal, None if it was not reached."""
+    """No connection at the first try. What broke the stream, an OSError mostly, is the ``__cause__``, if anything did.
 
-    def __init__(self, endpoint: str, detail: str, reason_code: ConnAckReasonCode | None = None) -> None:
+    ``reason_code`` is the broker's refusal, None if it was not reached; ``connack`` holds it whole, None of a broker
+    that speaks an older MQTT; ``broken`` says that the peer broke the protocol.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        detail: str,
+        reason_code: ConnAckReasonCode | None = None,
+        *,
+        connack: ConnAckPacket | None = None,
+        broken: bool = False,
+    ) -> None:
         super().__init__(f"cannot connect to the MQTT broker at {endpoint}: {detail}")
         self.endpoint = endpoint
         self.reason_code = reason_code
+        self.connack = connack
+        self.broken = broken
 
 
 class DisconnectedError(MqttError):
     """The client is closed, or its connection ended and it was told not to reconnect."""
 
 
+class SessionLostError(MqttError):
+    """The broker lost the session while messages of QoS 2 were under way: nobody knows whether they arrived.
+
+    ``messages`` is how many. They are not sent again, since they would arrive twice if they had arrived.
+    """
+
+    def __init__(self, messages: int) -> None:
+        super().__init__(f"the broker lost our session: whether {messages} message(s) of QoS 2 arrived is not known")
+        self.messages = messages
+
+
 class NegativeAckError(MqttError):
     """The broker answered a PUBLISH, SUBSCRIBE or UNSUBSCRIBE with a reason code of 0x80 or above."""
 
     def __init__(
-        self, what: str, reason_code: PubAckReasonCode | SubAckReasonCode | UnsubAckReasonCode, refused: int = 1
+        self,
+        what: str,
+        reason_code: PubAckReasonCode | PubRecReasonCode | SubAckReasonCode | UnsubAckReasonCode,
+        refused: int = 1,
     ) -> None:
         text = reason_code.name.lower().replace("_", " ")
         super().__init__(f"the broker refused {what}: {text}")

@@ -8,23 +8,28 @@ from mqtt5 import (
     ConnAckReasonCode,
     DisconnectReasonCode,
     PubAckPacket,
+    PubCompPacket,
     PublishPacket,
+    PubRecPacket,
+    PubRelPacket,
     SubAckPacket,
     UnsubAckPacket,
 )
 
+from appliance.mqtt.exchanges import Resumption
+
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker accepted us. ``given_up``: ids of waiting messages that its limits no longer allow."""
+    """The broker accepted us; ``resumption`` names messages of ours that are not sent again."""
 
     connack: ConnAckPacket
-    given_up: tuple[int, ...] = ()
+    resumption: Resumption
 
 
 @dataclass(frozen=True, slots=True)
 class Publishes:
-    """All messages of one chunk. The QoS 1 ones among them are numbers ``first`` to ``first + count - 1``."""
+    """All messages of one chunk. Those of QoS 1 and 2 among them are numbers ``first`` to ``first + count - 1``."""
 
     packets: list[PublishPacket]
     first: int
@@ -36,6 +41,27 @@ class PubAcks:
     """The broker settled these messages of ours; reason codes from 0x80 are refusals."""
 
     packets: list[PubAckPacket]
+
+
+@dataclass(frozen=True, slots=True)
+class PubRecs:
+    """The broker has these QoS 2 messages of ours, or refuses them (reason codes from 0x80), which ends them."""
+
+    packets: list[PubRecPacket]
+
+
+@dataclass(frozen=True, slots=True)
+class PubComps:
+    """The exchanges of these QoS 2 messages of ours are over."""
+
+    packets: list[PubCompPacket]
+
+
+@dataclass(frozen=True, slots=True)
+class PubRels:
+    """The broker releases these QoS 2 messages of its own, where the caller answers by itself (``Settings.manual``)."""
+
+    packets: list[PubRelPacket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +84,7 @@ class ConnectRefused:
 
     reason_code: ConnAckReasonCode
     detail: str
+    connack: ConnAckPacket | None = None  # None of a broker that speaks an older MQTT
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +113,4 @@ class KeepAliveExpired:
 Ending: TypeAlias = ConnectRefused | PeerDisconnected | ProtocolFailure | KeepAliveExpired
 """Events after which nothing more comes on this connection."""
 
-Event: TypeAlias = Connected | Publishes | PubAcks | SubAck | UnsubAck | Ending
+Event: TypeAlias = Connected | Publishes | PubAcks | PubRecs | PubComps | PubRels | SubAck | UnsubAck | Ending

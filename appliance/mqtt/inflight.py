@@ -1,19 +1,16 @@
-"""Messages that were sent and not yet acknowledged, in either direction, and the packet ids that ours use.
+"""The packet ids in use, and the messages of the broker that are not acknowledged yet. No I/O.
 
-``Arrivals`` are the broker's QoS 1 messages: it gets their PUBACKs in arrival order, whatever order we finish them
-in (MQTT 5 §4.6). ``Outgoing`` are ours: at most as many at once as the broker takes, sent again in their original
-order when a session is resumed (§4.4).
+It gets their acknowledgements in arrival order, whatever order we finish them in (MQTT 5 §4.6).
 """
 
 import heapq
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 PUBACK_HEADER = b"\x40\x02"
 """A PUBACK of success: type 4, two bytes follow, reason code and properties left out (§3.4.2.1)."""
 
-DUP = 0x08
 LAST_PACKET_ID = 65535
 
 RESERVED_IDS = 64
@@ -62,6 +59,16 @@ class PacketIds:
         self._last = packet_id
         return packet_id
 
+    def claim(self, packet_id: int) -> None:
+        """Take the id that a caller has chosen. Raises ValueError for one that is in use, or is none."""
+        if not 0 < packet_id <= LAST_PACKET_ID:
+            raise ValueError(f"a packet id is a number from 1 to {LAST_PACKET_ID}, {packet_id} is not")
+        if packet_id >= len(self._used):
+            self._used.extend(bytes(packet_id + 1 - len(self._used)))
+        if self._used[packet_id]:
+            raise ValueError(f"packet id {packet_id} is in use: its packet is not answered yet")
+        self._used[packet_id] = True
+
     def give_back(self, packet_id: int) -> None:
         """Free a packet id: its packet was answered, or will be by nobody."""
         self._used[packet_id] = False
@@ -73,9 +80,11 @@ class Arrivals:
     Numbers, not packet ids, name a message here: an id may be used again, a number never is.
     """
 
-    __slots__ = ("_base", "_held", "_ids")
+    __slots__ = ("_base", "_encoded", "_held", "_ids")
 
-    def __init__(self) -> None:
+    def __init__(self, encoded: Callable[[int, list[int]], bytes] | None = None) -> None:
+        """``encoded`` returns the acknowledgements of messages from a number on, by their ids; PUBACKs if left out."""
+        self._encoded = encoded or (lambda _, packet_ids: pubacks(packet_ids))
         self._ids: deque[int] = deque()
         self._base = 0  # number of the oldest message that is not acknowledged
         self._held: list[tuple[int, int]] = []  # settled out of order: a heap of [first, end)
@@ -84,14 +93,19 @@ class Arrivals:
         """Return the number of messages for which the broker waits for an acknowledgement."""
         return len(self._ids)
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next message."""
+        return self._base + len(self._ids)
+
     def add(self, packet_ids: list[int]) -> int:
-        """Take in messages; answers the number of the first one."""
+        """Take in messages; return the number of the first one."""
         first = self._base + len(self._ids)
         self._ids.extend(packet_ids)
         return first
 
     def settle(self, first: int, count: int) -> bytes:
-        """Mark ``count`` messages from number ``first`` as done; answers the PUBACKs that may now leave.
+        """Mark ``count`` messages from number ``first`` as done; return the acknowledgements that may now leave.
 
         What is done before an older message is done waits for it. To settle twice is harmless.
         """
@@ -107,8 +121,9 @@ class Arrivals:
             return b""
         popleft = self._ids.popleft
         packet_ids = [popleft() for _ in range(count)]
+        first = self._base
         self._base += count
-        return pubacks(packet_ids)
+        return self._encoded(first, packet_ids)
 
 
 def pubacks(packet_ids: list[int]) -> bytes:
@@ -122,70 +137,3 @@ def pubacks(packet_ids: list[int]) -> bytes:
 
 
 _LITTLE_ENDIAN = array("H", [1]).tobytes()[0] == 1
-
-
-class Outgoing:
-    """Our QoS 1 messages by packet id, as encoded bytes. Without a connection the window is 0."""
-
-    __slots__ = ("_again", "_sent", "_window")
-
-    def __init__(self) -> None:
-        self._sent: dict[int, bytes] = {}  # on this connection, oldest first
-        self._again: deque[tuple[int, bytes]] = deque()  # waiting for their turn after a reconnect
-        self._window = 0
-
-    def __len__(self) -> int:
-        """Return the number of messages that the broker has not acknowledged, sent on this connection or not."""
-        return len(self._sent) + len(self._again)
-
-    @property
-    def room(self) -> int:
-        """How many new messages may be sent now; none before all of the former connection have gone out."""
-        return 0 if self._again else self._window - len(self._sent)
-
-    def __contains__(self, packet_id: int) -> bool:
-        """Return whether a message of that id is under way on this connection."""
-        return packet_id in self._sent
-
-    def add(self, packet_id: int, encoded: bytes) -> None:
-        """Take in a message that is being sent; the caller saw ``room``."""
-        self._sent[packet_id] = encoded
-
-    def acknowledge(self, packet_id: int) -> bool:
-        """Settle an acknowledged message; return False when nothing of that id is under way on this connection."""
-        return self._sent.pop(packet_id, None) is not None
-
-    def suspend(self) -> None:
-        """End the connection: everything unacknowledged waits for the next one, in its order."""
-        self._again.extendleft(reversed(self._sent.items()))
-        self._sent = {}
-        self._window = 0
-
-    def resume(self, window: int, *, duplicate: bool, sendable: Callable[[bytes], bool]) -> list[int]:
-        """Start a connection to a broker that takes ``window`` messages at once.
-
-        ``duplicate``: the broker kept the session, so what it gets again is marked DUP (§3.3.1.1); of a broker
-        that forgot it these are new messages. Return the ids that were given up because it does not take them any more.
-        """
-        self._window = min(window, LAST_PACKET_ID - RESERVED_IDS)
-        kept: deque[tuple[int, bytes]] = deque()
-        given_up = []
-        for packet_id, encoded in self._again:
-            if sendable(encoded):
-                kept.append((packet_id, _marked(encoded, duplicate=duplicate)))
-            else:
-                given_up.append(packet_id)
-        self._again = kept
-        return given_up
-
-    def due(self) -> Iterator[bytes]:
-        """Yield what of the former connection may be sent now; to be asked again after acknowledgements."""
-        while self._again and len(self._sent) < self._window:
-            packet_id, encoded = self._again.popleft()
-            self._sent[packet_id] = encoded
-            yield encoded
-
-
-def _marked(encoded: bytes, *, duplicate: bool) -> bytes:
-    first = encoded[0] | DUP if duplicate else encoded[0] & ~DUP
-    return bytes((first,)) + encoded[1:]

@@ -1,7 +1,7 @@
-"""Sends messages in the order of the calls, as many at once as the broker takes, and waits for their PUBACKs.
+"""Sends messages in the order of the calls, as many at once as the broker takes, and waits for their answers.
 
 Enters: topics and payloads. Leaves: packets in the session's queue, one error a call. Never: a message that is
-acknowledged twice, or one of QoS 0 that waits for those of QoS 1: only they are under flow control (MQTT 5 §4.9).
+acknowledged twice, or one of QoS 0 that waits for others: only QoS 1 and 2 are under flow control (MQTT 5 §4.9).
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from mqtt5 import QoS
 
 from appliance.mqtt import topics
 from appliance.mqtt.connection import Connection
-from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.errors import NegativeAckError, SessionLostError
 from appliance.mqtt.receipts import Receipt
 from appliance.mqtt.states import State
 from appliance.mqtt.terms import MessageProperties
@@ -26,12 +26,12 @@ class Publishing:
     def __init__(self, connection: Connection) -> None:
         self.published = 0
         self._connection = connection
-        self._turns = (trio.Lock(), trio.Lock())  # publishers of QoS 0 and of QoS 1, in the order of their calls
+        self._turns = (trio.Lock(), trio.Lock())  # publishers of QoS 0, and of 1 and 2, in the order of their calls
 
     async def send(
         self, messages: Iterable[tuple[str, bytes]], qos: QoS, properties: MessageProperties, *, retain: bool
     ) -> None:
-        """Send messages and wait for all PUBACKs; see ``Client.publish_many``."""
+        """Send messages and wait for all answers; see ``Client.publish_many``."""
         receipt = Receipt()
         async with self._turns[qos != QoS.AT_MOST_ONCE]:
             await self._hand_over(messages, qos, retain, properties, receipt)
@@ -40,6 +40,8 @@ class Publishing:
         await receipt.done.wait()
         if receipt.open:
             raise self._connection.board.lost()
+        if receipt.in_doubt:
+            raise SessionLostError(receipt.in_doubt)
         if receipt.reason_code is not None:
             raise NegativeAckError(f"{receipt.refused} message(s)", receipt.reason_code, receipt.refused)
 

@@ -3,11 +3,12 @@
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
+from mqtt5 import DisconnectReasonCode
 
 from appliance.mqtt.events import ConnectRefused, Ending, Event, KeepAliveExpired, PeerDisconnected, ProtocolFailure
+from appliance.mqtt.outcomes import StreamLost
 from appliance.mqtt.session import Session
 from appliance.mqtt.states import State
 from appliance.mqtt.transport import BROKEN
@@ -37,13 +38,6 @@ def next_delay(seconds: float, size: int) -> float:
     return seconds
 
 
-@dataclass(frozen=True, slots=True)
-class StreamLost:
-    """The stream broke, or was closed without a DISCONNECT."""
-
-    detail: str
-
-
 class Pump:
     """Serves one connection. ``handle`` gets the events of each chunk; it is synchronous and must not raise.
 
@@ -62,12 +56,14 @@ class Pump:
         self._flushed = trio.lowlevel.ParkingLot()
         self._acknowledged = trio.lowlevel.ParkingLot()  # where a paused reader waits
         self._scope = trio.CancelScope()
+        self._goodbye = DisconnectReasonCode.NORMAL_DISCONNECTION
         self._dropped = StreamLost("dropped on our side")
 
     async def run(self, stream: trio.abc.Stream, connack_deadline: float) -> Ending | StreamLost:
         """Connect the session over the stream and serve it to the end; always closes the stream.
 
-        When cancelled, or after ``drop``, sends DISCONNECT with 0x00: the session stays.
+        When cancelled, or after ``drop``, sends DISCONNECT with 0x00, or 0x04 after ``leave_with_will``: the session
+        stays.
         """
         ending: Ending | StreamLost | None = None
         self._over = False
@@ -99,6 +95,10 @@ class Pump:
         await trio.lowlevel.checkpoint()
         while self._done < ticket and not self._over:
             await self._flushed.park()
+
+    def leave_with_will(self) -> None:
+        """Have the broker publish our will when we disconnect (MQTT 5 §3.14.2.1)."""
+        self._goodbye = DisconnectReasonCode.DISCONNECT_WITH_WILL_MESSAGE
 
     def drop(self) -> None:
         """End the connection from our side."""
@@ -147,7 +147,7 @@ class Pump:
                 try:
                     data = bytes(await stream.receive_some(CHUNK_BYTES))
                 except BROKEN as error:
-                    return StreamLost(str(error.__cause__ or error) or "connection reset")
+                    return StreamLost(str(error.__cause__ or error) or "connection reset", error)
             now = trio.current_time()
             if data == b"":
                 unanswered = " without an answer: does it speak MQTT 5 on this port?" if connecting else ""
@@ -188,7 +188,7 @@ class Pump:
 
         Then read until the broker closes: a close with unread bytes is a TCP reset, which may overtake what we sent.
         """
-        self._session.disconnect()
+        self._session.disconnect(self._goodbye)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + DISCONNECT_SECONDS):
             data = self._session.data_to_send(trio.current_time())
             if data and not self._torn:

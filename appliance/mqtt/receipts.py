@@ -3,26 +3,24 @@
 from collections.abc import Iterable
 
 import trio
-from mqtt5 import PubAckPacket, PubAckReasonCode, SubAckReasonCode, UnsubAckReasonCode
+from mqtt5 import PubAckPacket, PubAckReasonCode, PubCompPacket, PubRecPacket, PubRecReasonCode
 
-
-def refuses(code: PubAckReasonCode | SubAckReasonCode | UnsubAckReasonCode) -> bool:
-    """Return whether a reason code is a refusal: those from 0x80 on are (MQTT 5 §2.4).
-
-    mqtt5's codes have a value but, other than its type stubs say, are not ordered, not hashable, and never false.
-    """
-    return code.value >= 0x80
+from appliance.mqtt.exchanges import Resumption
+from appliance.mqtt.terms import refuses
 
 
 class Receipt:
-    """A publisher's view of the messages of one call: how many are not settled, and which were refused."""
+    """A publisher's view of the messages of one call: how many are not settled, and which were refused.
 
-    __slots__ = ("closed", "done", "open", "reason_code", "refused")
+    ``in_doubt`` counts those of QoS 2 of which nobody knows whether they arrived, since the broker lost the session.
+    """
+
+    __slots__ = ("closed", "done", "in_doubt", "open", "reason_code", "refused")
 
     def __init__(self) -> None:
         self.open = 0
-        self.refused = 0
-        self.reason_code: PubAckReasonCode | None = None  # of the first refusal
+        self.refused = self.in_doubt = 0
+        self.reason_code: PubAckReasonCode | PubRecReasonCode | None = None  # of the first refusal
         self.closed = False  # no more messages are coming
         self.done = trio.Event()
 
@@ -32,13 +30,17 @@ class Receipt:
         if not self.open:
             self.done.set()
 
-    def settle(self, reason_code: PubAckReasonCode) -> None:
+    def settle(self, reason_code: PubAckReasonCode | PubRecReasonCode) -> None:
         """Count one answer."""
-        self.open -= 1
         if refuses(reason_code):
             self.refused += 1
             if self.reason_code is None:
                 self.reason_code = reason_code
+        self.end()
+
+    def end(self) -> None:
+        """Count one message less to wait for."""
+        self.open -= 1
         if self.closed and not self.open:
             self.done.set()
 
@@ -56,19 +58,31 @@ class Receipts:
         receipt.open += 1
         self._open[packet_id] = receipt
 
-    def settle(self, packets: Iterable[PubAckPacket]) -> None:
-        """Settle a message that the broker answered."""
+    def settle(self, packets: Iterable[PubAckPacket | PubRecPacket]) -> None:
+        """Settle messages that the broker answered for good: QoS 1, or QoS 2 that it refused."""
         for packet in packets:
             receipt = self._open.pop(packet.packet_id, None)
             if receipt is not None:
                 receipt.settle(packet.reason_code)
 
-    def give_up(self, packet_ids: Iterable[int]) -> None:
-        """Settle messages that the broker does not take any more, as refused."""
-        for packet_id in packet_ids:
-            receipt = self._open.pop(packet_id, None)
+    def complete(self, packets: Iterable[PubCompPacket]) -> None:
+        """Settle messages of QoS 2 whose exchange is over: they arrived, whatever the PUBCOMP says."""
+        for packet in packets:
+            receipt = self._open.pop(packet.packet_id, None)
             if receipt is not None:
+                receipt.end()
+
+    def resume(self, resumption: Resumption) -> None:
+        """Settle messages that are not sent again on a new connection."""
+        for packet_id in resumption.ended:
+            receipt = self._open.pop(packet_id, None)
+            if receipt is None:
+                continue
+            if packet_id in resumption.refused:
                 receipt.settle(PubAckReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+            else:
+                receipt.in_doubt += packet_id in resumption.in_doubt
+                receipt.end()
 
     def abandon(self) -> None:
         """Wake all waiting tasks: no answer will come."""

@@ -21,16 +21,20 @@ from mqtt5 import (
 
 from appliance.mqtt.framing import FramingFault
 from appliance.mqtt.inflight import LAST_PACKET_ID, RESERVED_IDS, PacketIds
-from appliance.mqtt.terms import BrokerCapabilities, require
+from appliance.mqtt.terms import BrokerCapabilities, Terms, require
 from appliance.mqtt.violations import protocol_error
 
 
 class Requests:
-    """The SUBSCRIBE and UNSUBSCRIBE packets of one connection that wait for their answers."""
+    """The SUBSCRIBE and UNSUBSCRIBE packets of one connection that wait for their answers.
 
-    __slots__ = ("_ids", "_open")
+    ``strays`` counts answers to none of them.
+    """
+
+    __slots__ = ("_ids", "_open", "strays")
 
     def __init__(self, ids: PacketIds) -> None:
+        self.strays = 0
         self._ids = ids
         self._open: dict[int, tuple[type[mqtt5.Packet], int]] = {}  # packet id -> kind of the answer, its codes
 
@@ -39,17 +43,27 @@ class Requests:
         """How many more may be sent now."""
         return RESERVED_IDS - len(self._open)
 
-    def subscribe(self, filters: Sequence[TopicFilter], limits: BrokerCapabilities) -> tuple[int, bytes]:
+    def subscribe(self, filters: Sequence[TopicFilter], terms: Terms, limits: BrokerCapabilities) -> tuple[int, bytes]:
         """Return a new SUBSCRIBE and its packet id. Raises ValueError when the broker does not take it."""
         for entry in filters:
             require(limits.objection_to_filter(entry.pattern))
-        wanted = list(filters)
-        return self._add(lambda packet_id: SubscribePacket(packet_id, wanted), SubAckPacket, len(wanted), limits)
+        if terms.subscription_id is not None:
+            require(limits.objection_to_subscription_id())
+        wanted, properties = list(filters), list(terms.user_properties)
 
-    def unsubscribe(self, patterns: Sequence[str], limits: BrokerCapabilities) -> tuple[int, bytes]:
+        def packet(packet_id: int) -> SubscribePacket:
+            return SubscribePacket(packet_id, wanted, subscription_id=terms.subscription_id, user_properties=properties)
+
+        return self._add(packet, SubAckPacket, len(wanted), limits)
+
+    def unsubscribe(self, patterns: Sequence[str], terms: Terms, limits: BrokerCapabilities) -> tuple[int, bytes]:
         """Return a new UNSUBSCRIBE and its packet id. Raises ValueError when the broker does not take it."""
-        ended = list(patterns)
-        return self._add(lambda packet_id: UnsubscribePacket(packet_id, ended), UnsubAckPacket, len(ended), limits)
+        ended, properties = list(patterns), list(terms.user_properties)
+
+        def packet(packet_id: int) -> UnsubscribePacket:
+            return UnsubscribePacket(packet_id, ended, user_properties=properties)
+
+        return self._add(packet, UnsubAckPacket, len(ended), limits)
 
     def _add(
         self,
@@ -72,6 +86,7 @@ class Requests:
         """Settle the request that this answers: return whether there is one, or the fault of the answer."""
         request = self._open.pop(packet.packet_id, None)
         if request is None:
+            self.strays += 1
             return False
         self._ids.give_back(packet.packet_id)
         kind, codes = request

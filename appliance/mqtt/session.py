@@ -5,35 +5,17 @@ One ``Session`` outlives its connections. Each begins with ``connect``; then the
 Whatever a peer sends is answered with events; nothing it sends raises.
 
 What a connection may do next is in ``TRANSITIONS``, which packets it may be sent in ``Session._HANDLERS``: all others
-are protocol errors. QoS 2 is not supported: we subscribe with a maximum of 1, and an exchange that somebody else left
-in the session is ended by the answer that we know nothing of it (MQTT 5 §4.3.3, reason code 0x92).
+are protocol errors. Our messages are in ``sending``, the broker's in ``reception``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import ClassVar, cast
 
 import mqtt5
-from mqtt5 import (
-    ConnAckPacket,
-    ConnAckReasonCode,
-    ConnectPacket,
-    DisconnectPacket,
-    DisconnectReasonCode,
-    PingReqPacket,
-    PingRespPacket,
-    PubAckPacket,
-    PubCompPacket,
-    PublishPacket,
-    PubRecPacket,
-    PubRelPacket,
-    QoS,
-    SubAckPacket,
-    TopicFilter,
-    UnsubAckPacket,
-)
+from mqtt5 import ConnAckPacket, DisconnectPacket, DisconnectReasonCode, PublishPacket, QoS
 
+from appliance.mqtt.authentication import authentication_step
 from appliance.mqtt.events import (
     Connected,
     ConnectRefused,
@@ -42,29 +24,25 @@ from appliance.mqtt.events import (
     PeerDisconnected,
     ProtocolFailure,
     PubAcks,
+    PubComps,
     Publishes,
+    PubRecs,
+    PubRels,
     SubAck,
     UnsubAck,
 )
+from appliance.mqtt.exchanges import Outgoing
 from appliance.mqtt.framing import Framing, FramingFault
-from appliance.mqtt.inflight import Arrivals, Outgoing, PacketIds
+from appliance.mqtt.inflight import PacketIds
+from appliance.mqtt.journal import Journal, Saved
 from appliance.mqtt.keepalive import Due, KeepAlive
-from appliance.mqtt.requests import Requests, Strays
+from appliance.mqtt.output import Output
+from appliance.mqtt.reception import Reception
+from appliance.mqtt.requests import Requests
+from appliance.mqtt.sending import Sending
 from appliance.mqtt.states import TRANSITIONS, State, Step
-from appliance.mqtt.terms import PLAIN, BrokerCapabilities, MessageProperties, Settings, encoded_message, require
-from appliance.mqtt.violations import Opening, protocol_error, sound_part
-
-MAX_UNSENT_ACKS = 1024 * 1024
-"""Bytes of PUBACKs that wait to be written, at most: four each, so those of four windows of 65,535 messages. A broker
-that works comes nowhere near: it takes them before it may send as many."""
-
-
-@dataclass(slots=True)
-class Oddities:
-    """Counts of what the peer sent needlessly and was ignored."""
-
-    unsolicited_acks: int = 0
-    overruns: int = 0  # chunks after which more messages were unacknowledged than the receive maximum
+from appliance.mqtt.terms import NO_TERMS, PLAIN, BrokerCapabilities, MessageProperties, Settings, Terms
+from appliance.mqtt.violations import Opening, protocol_error
 
 
 class Session:
@@ -73,24 +51,33 @@ class Session:
     It goes on from the one given, so that nothing of another session of the same client can be taken for its own.
     """
 
-    def __init__(self, settings: Settings, generation: int = 0) -> None:
+    def __init__(self, settings: Settings, generation: int = 0, journal: Journal | None = None) -> None:
+        saved = Saved() if journal is None else journal.load()
         self.settings = settings
         self.identifier = settings.identifier
         self.state = State.DISCONNECTED
         self.generation = generation
         self.limits = BrokerCapabilities()
-        self.oddities = Oddities()
-        self.outgoing = Outgoing()
+        self.overruns = 0  # chunks after which more messages were unacknowledged than the receive maximum
         self.met = False  # the broker accepted us before: never discard its session again
         self._framing = Framing(settings.max_packet_size)
-        self._arrivals = Arrivals()
+        self._reception = Reception(settings, journal, saved.kept)
+        self._out = Output()
         self._ids = PacketIds()
+        self._sending = Sending(self._ids, self._out.write, journal, saved, manual=settings.manual)
         self._requests = Requests(self._ids)
-        self._strays = Strays()
         self._opening = Opening()
         self.keep_alive = KeepAlive(0, 0, 0)
-        self._out: list[bytes] = []
-        self._unsent_acks = 0  # bytes among them
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """Our messages that are under way."""
+        return self._sending.outgoing
+
+    @property
+    def unsolicited(self) -> int:
+        """The number of acknowledgements that answered nothing of ours, and were ignored."""
+        return self._requests.strays + self._sending.strays
 
     # What the shell does
 
@@ -100,21 +87,11 @@ class Session:
         settings = self.settings
         self.generation += 1
         self._framing = Framing(settings.max_packet_size)
-        self._arrivals = Arrivals()
+        self._reception.begin()
         self._opening = Opening()
         self.keep_alive = KeepAlive(settings.keep_alive, now, now)
-        connect = ConnectPacket(
-            self.identifier,
-            username=settings.username,
-            password=settings.password,
-            clean_start=settings.clean_start and not self.met,
-            keep_alive=settings.keep_alive,
-            session_expiry_interval=settings.session_expiry_interval,
-            receive_max=settings.receive_max,
-            max_packet_size=settings.max_packet_size,
-        )
-        self._out = [connect.write()]
-        self._unsent_acks = 0
+        self._out.clear()
+        self._out.write(settings.connect_packet(clean_start=settings.clean_start and not self.met).write())
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Return the events of a chunk. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
@@ -151,12 +128,12 @@ class Session:
     @property
     def overrun(self) -> bool:
         """Whether the broker has sent more than it may before we acknowledge: read no further now."""
-        return len(self._arrivals) > self.settings.receive_max
+        return len(self._reception) > self.settings.receive_max
 
     @property
     def backed_up(self) -> bool:
         """Whether the broker takes no acknowledgements: read no further, or they pile up."""
-        return self._unsent_acks > MAX_UNSENT_ACKS
+        return self._out.backed_up
 
     def unheard(self, now: float) -> list[Event]:
         """Like ``tick``, for a shell that has stopped reading: pings are sent, silence is ignored."""
@@ -167,10 +144,8 @@ class Session:
         """Return everything that is to be written now, once; empty when there is nothing."""
         if not self._out:
             return b""
-        data = b"".join(self._out)
-        self._out = []
-        self._unsent_acks = 0
-        self._strays.sent()
+        data = self._out.take()
+        self._sending.flushed()
         self.keep_alive.sent(now)
         return data
 
@@ -189,28 +164,28 @@ class Session:
             return [KeepAliveExpired(silence)]
         if due is Due.PING:
             self.keep_alive.pinged(now)
-            self._out.append(PingReqPacket().write())
+            self._out.write(mqtt5.PingReqPacket().write())
         return []
 
     def connection_lost(self) -> None:
         """End the connection: what is unacknowledged waits for the next one."""
         self._step(Step.ENDED)
-        self.outgoing.suspend()
+        self._sending.outgoing.suspend()
         self._requests.clear()
         self.keep_alive = KeepAlive(0, 0, 0)
 
     def disconnect(self, reason_code: DisconnectReasonCode = DisconnectReasonCode.NORMAL_DISCONNECTION) -> None:
         """Queue a DISCONNECT as the last packet of this connection."""
         if self.state is not State.DISCONNECTED:
-            self._out.append(DisconnectPacket(reason_code=reason_code).write())
+            self._out.write(DisconnectPacket(reason_code=reason_code).write())
             self.connection_lost()
 
     # What the user of the client does
 
     @property
     def room(self) -> int:
-        """The number of QoS 1 messages that may be published now."""
-        return self.outgoing.room
+        """The number of messages of QoS 1 and 2 that may be published now."""
+        return self._sending.outgoing.room
 
     @property
     def request_room(self) -> int:
@@ -218,38 +193,51 @@ class Session:
         return self._requests.room if self.state is State.CONNECTED else 0
 
     def publish(
-        self, topic: str, payload: bytes, qos: QoS, *, retain: bool, properties: MessageProperties = PLAIN
+        self,
+        topic: str,
+        payload: bytes,
+        qos: QoS,
+        *,
+        retain: bool,
+        properties: MessageProperties = PLAIN,
+        packet_id: int | None = None,
+        duplicate: bool = False,
     ) -> int:
         """Queue a message; return its packet id, 0 for QoS 0. The caller is connected and has checked ``room``.
 
-        Raises ValueError for a message that cannot be encoded or that the broker does not take.
+        A ``packet_id`` that is given is taken instead of a free one. Raises ValueError for a message that cannot be
+        encoded or that the broker does not take, and for a packet id that is in use.
         """
-        packet_id = self._ids.take() if qos != QoS.AT_MOST_ONCE else None
-        try:
-            encoded = encoded_message(topic, payload, qos, packet_id, properties, retain=retain)
-            require(self.limits.objection(encoded))
-        except BaseException:
-            if packet_id is not None:
-                self._ids.give_back(packet_id)
-            raise
-        if packet_id is not None:
-            self.outgoing.add(packet_id, encoded)
-        self._out.append(encoded)
-        return packet_id or 0
+        return self._sending.publish(
+            topic, payload, qos, properties, self.limits, retain=retain, packet_id=packet_id, duplicate=duplicate
+        )
 
-    def subscribe(self, filters: Sequence[TopicFilter]) -> int:
+    def pubrel(self, packet: mqtt5.PubRelPacket) -> None:
+        """Queue our PUBREL (with ``manual``); see ``Sending.release``."""
+        self._sending.release(packet)
+
+    def pubcomp(self, packet: mqtt5.PubCompPacket) -> None:
+        """Queue our answer to a PUBREL of the broker (with ``manual``)."""
+        self._out.acknowledge(self._reception.completed(packet))
+
+    def answer(self, generation: int, number: int, packet: mqtt5.PubAckPacket | mqtt5.PubRecPacket) -> None:
+        """Answer message ``number`` of that connection with this packet, once it and those before it are settled."""
+        if generation == self.generation and self.state is State.CONNECTED:
+            self._reception.answer(number, packet)
+
+    def subscribe(self, filters: Sequence[mqtt5.TopicFilter], terms: Terms = NO_TERMS) -> int:
         """Queue one SUBSCRIBE; return its packet id, which the ``SubAck`` event carries.
 
         The caller has checked ``request_room``. Raises ValueError when the broker does not take it.
         """
-        packet_id, encoded = self._requests.subscribe(filters, self.limits)
-        self._out.append(encoded)
+        packet_id, encoded = self._requests.subscribe(filters, terms, self.limits)
+        self._out.write(encoded)
         return packet_id
 
-    def unsubscribe(self, patterns: Sequence[str]) -> int:
+    def unsubscribe(self, patterns: Sequence[str], terms: Terms = NO_TERMS) -> int:
         """Queue one UNSUBSCRIBE; return its packet id, which the ``UnsubAck`` event carries. See ``subscribe``."""
-        packet_id, encoded = self._requests.unsubscribe(patterns, self.limits)
-        self._out.append(encoded)
+        packet_id, encoded = self._requests.unsubscribe(patterns, terms, self.limits)
+        self._out.write(encoded)
         return packet_id
 
     def acknowledge(self, generation: int, first: int, count: int) -> int:
@@ -259,19 +247,18 @@ class Session:
         """
         if generation != self.generation or self.state is not State.CONNECTED or not count:
             return 0
-        acks = self._arrivals.settle(first, count)
+        acks, settled = self._reception.settle(first, count)
         if acks:
-            self._out.append(acks)
-            self._unsent_acks += len(acks)
-        return len(acks) // 4
+            self._out.acknowledge(acks)
+        return settled
 
     # What the packets do
 
     def _on_connack(self, packets: list[ConnAckPacket], events: list[Event]) -> None:
         connack = packets[0]
-        if connack.reason_code != ConnAckReasonCode.SUCCESS:
+        if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             self.connection_lost()
-            events.append(ConnectRefused(connack.reason_code, connack.reason_str or ""))
+            events.append(ConnectRefused(connack.reason_code, connack.reason_str or "", connack))
             return
         if connack.session_present and self.settings.clean_start and not self.met:
             self._fail(protocol_error("a session is present after a clean start"), events)
@@ -283,15 +270,9 @@ class Session:
             self.identifier = connack.assigned_client_id
         if connack.server_keep_alive is not None:
             self.keep_alive.interval = connack.server_keep_alive
-        given_up = self.outgoing.resume(
-            limits.receive_max,
-            duplicate=connack.session_present,
-            sendable=lambda encoded: limits.objection(encoded) is None,
-        )
-        for packet_id in given_up:
-            self._ids.give_back(packet_id)
-        self._out.extend(self.outgoing.due())
-        events.append(Connected(connack, tuple(given_up)))
+        if not connack.session_present:
+            self._reception.forget()
+        events.append(Connected(connack, self._sending.resume(limits, kept=connack.session_present)))
         if len(packets) > 1:
             self._fail(protocol_error("a second CONNACK"), events)
 
@@ -309,19 +290,19 @@ class Session:
             or "\0" in topics
             or QoS.EXACTLY_ONCE in [packet.qos for packet in packets]
             or [packet.topic_alias for packet in packets].count(None) != len(packets)
-            or len(ids) + len(self._arrivals) > self.settings.receive_max + self.settings.tolerance
+            or len(ids) > self._reception.free
         ):
-            free = self.settings.receive_max + self.settings.tolerance - len(self._arrivals)
-            packets, fault = sound_part(packets, free)
+            packets, answers, fault = self._reception.sift(packets)
+            self._out.acknowledge(b"".join(answers))
             ids = [packet.packet_id for packet in packets if packet.packet_id is not None]
         if packets:
             self._deliver(packets, cast("list[int]", ids), events)
-            self.oddities.overruns += self.overrun
+            self.overruns += self.overrun
         if fault is not None:
             self._fail(fault, events)
 
     def _deliver(self, packets: list[PublishPacket], ids: list[int], events: list[Event]) -> None:
-        first = self._arrivals.add(ids)
+        first = self._reception.add(ids)
         for index, event in enumerate(events):
             if isinstance(event, Publishes):  # other packets came in between: still one event a chunk
                 event.packets.extend(packets)
@@ -329,26 +310,43 @@ class Session:
                 return
         events.append(Publishes(packets, first, len(ids)))
 
-    def _on_pubacks(self, packets: list[PubAckPacket], events: list[Event]) -> None:
-        known = [packet for packet in packets if self.outgoing.acknowledge(packet.packet_id)]
-        for packet in known:
-            self._ids.give_back(packet.packet_id)
-        self.oddities.unsolicited_acks += len(packets) - len(known)
-        self._out.extend(self.outgoing.due())
-        if known:
-            events.append(PubAcks(known))
+    def _on_pubacks(self, packets: list[mqtt5.PubAckPacket], events: list[Event]) -> None:
+        known, fault = self._sending.acknowledged(packets)
+        self._settled(PubAcks(known), fault, events)
 
-    def _on_strays(self, packets: list[PubRecPacket | PubRelPacket | PubCompPacket], events: list[Event]) -> None:
+    def _on_pubrecs(self, packets: list[mqtt5.PubRecPacket], events: list[Event]) -> None:
+        known, fault = self._sending.received(packets)
+        self._settled(PubRecs(known), fault, events)
+
+    def _on_pubcomps(self, packets: list[mqtt5.PubCompPacket], events: list[Event]) -> None:
+        known, fault = self._sending.completed(packets)
+        self._settled(PubComps(known), fault, events)
+
+    def _on_pubrels(self, packets: list[mqtt5.PubRelPacket], events: list[Event]) -> None:
+        """Answer with PUBCOMP, or hand them out where the caller does."""
+        if self.settings.manual:
+            fresh, fault = self._reception.announced(packets)
+            self._settled(PubRels(fresh), fault, events)
+            return
         for packet in packets:
-            self.oddities.unsolicited_acks += 1
-            answer = self._strays.answer(packet, ours=packet.packet_id in self.outgoing)
+            answer = self._reception.released(packet.packet_id)
+            if answer is None:
+                answer = self._sending.stray(packet)
+            elif isinstance(answer, bytes):
+                self._out.acknowledge(answer)
             if isinstance(answer, FramingFault):
                 self._fail(answer, events)
                 return
-            if answer:
-                self._out.append(answer)
 
-    def _on_answers(self, packets: list[SubAckPacket | UnsubAckPacket], events: list[Event]) -> None:
+    def _on_auth(self, packets: list[mqtt5.AuthPacket], events: list[Event]) -> None:
+        """Go on with the authentication that we began in CONNECT; the broker may not begin one (MQTT 5 §4.12)."""
+        answer = authentication_step(self.settings, packets[0], connecting=self.state is State.CONNECTING)
+        if isinstance(answer, FramingFault):
+            self._fail(answer, events)
+        else:
+            self._out.write(answer)
+
+    def _on_answers(self, packets: list[mqtt5.SubAckPacket | mqtt5.UnsubAckPacket], events: list[Event]) -> None:
         """Handle answers to SUBSCRIBE and UNSUBSCRIBE; one that answers nothing is ignored."""
         for packet in packets:
             known = self._requests.settle(packet)
@@ -356,11 +354,9 @@ class Session:
                 self._fail(known, events)
                 return
             if known:
-                events.append(SubAck(packet) if isinstance(packet, SubAckPacket) else UnsubAck(packet))
-            else:
-                self.oddities.unsolicited_acks += 1
+                events.append(SubAck(packet) if isinstance(packet, mqtt5.SubAckPacket) else UnsubAck(packet))
 
-    def _on_pingresps(self, packets: list[PingRespPacket], events: list[Event]) -> None:
+    def _on_pingresps(self, packets: list[mqtt5.PingRespPacket], events: list[Event]) -> None:
         """Do nothing: any received byte has already ended the wait for it."""
 
     def _on_disconnect(self, packets: list[DisconnectPacket], events: list[Event]) -> None:
@@ -369,14 +365,16 @@ class Session:
 
     _HANDLERS: ClassVar[dict[tuple[State, type[mqtt5.Packet]], Callable[..., None]]] = {
         (State.CONNECTING, ConnAckPacket): _on_connack,
+        (State.CONNECTING, mqtt5.AuthPacket): _on_auth,
         (State.CONNECTED, PublishPacket): _on_publishes,
-        (State.CONNECTED, PubAckPacket): _on_pubacks,
-        (State.CONNECTED, PubRecPacket): _on_strays,
-        (State.CONNECTED, PubRelPacket): _on_strays,
-        (State.CONNECTED, PubCompPacket): _on_strays,
-        (State.CONNECTED, SubAckPacket): _on_answers,
-        (State.CONNECTED, UnsubAckPacket): _on_answers,
-        (State.CONNECTED, PingRespPacket): _on_pingresps,
+        (State.CONNECTED, mqtt5.PubAckPacket): _on_pubacks,
+        (State.CONNECTED, mqtt5.PubRecPacket): _on_pubrecs,
+        (State.CONNECTED, mqtt5.PubRelPacket): _on_pubrels,
+        (State.CONNECTED, mqtt5.PubCompPacket): _on_pubcomps,
+        (State.CONNECTED, mqtt5.AuthPacket): _on_auth,
+        (State.CONNECTED, mqtt5.SubAckPacket): _on_answers,
+        (State.CONNECTED, mqtt5.UnsubAckPacket): _on_answers,
+        (State.CONNECTED, mqtt5.PingRespPacket): _on_pingresps,
         (State.CONNECTED, DisconnectPacket): _on_disconnect,
     }
 
@@ -388,6 +386,14 @@ class Session:
 
     def _step(self, step: Step) -> None:
         self.state = TRANSITIONS[self.state, step]
+
+    def _settled(
+        self, event: PubAcks | PubRecs | PubComps | PubRels, fault: FramingFault | None, events: list[Event]
+    ) -> None:
+        if event.packets:
+            events.append(event)
+        if fault is not None:
+            self._fail(fault, events)
 
     def _fail(self, fault: FramingFault, events: list[Event]) -> None:
         self.disconnect(fault.reason_code)

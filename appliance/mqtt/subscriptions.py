@@ -17,24 +17,42 @@ requests of ours, which nobody waits for.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import trio
 from mqtt5 import SubAckPacket, SubAckReasonCode, TopicFilter, UnsubAckPacket
 
-from appliance.mqtt.receipts import refuses
+from appliance.mqtt.terms import NO_TERMS, Terms, refuses
 
 GROUP = 100
 """Filters that one SUBSCRIBE of ours renews, at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One filter, and what it is asked for with."""
+
+    entry: TopicFilter
+    terms: Terms
+
+
 class Request:
     """One SUBSCRIBE or, without ``filters``, UNSUBSCRIBE. ``done``: it was answered, or never will be."""
 
-    __slots__ = ("abandoned", "answer", "done", "filters", "objection", "ours", "patterns", "sent")
+    __slots__ = ("abandoned", "answer", "done", "filters", "objection", "ours", "patterns", "sent", "terms")
 
-    def __init__(self, patterns: Sequence[str], filters: Sequence[TopicFilter] = (), *, ours: bool = False) -> None:
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        filters: Sequence[TopicFilter] = (),
+        terms: Terms = NO_TERMS,
+        *,
+        ours: bool = False,
+    ) -> None:
         self.patterns = patterns
         self.filters = filters
+        self.terms = terms
         self.ours = ours
         self.sent = False  # on any connection
         self.abandoned = False  # by its caller
@@ -47,8 +65,8 @@ class Subscriptions:
     """See the module's docstring."""
 
     def __init__(self) -> None:
-        self._wanted: dict[str, TopicFilter] = {}
-        self._held: dict[str, TopicFilter] = {}  # by the broker, as far as it said
+        self._wanted: dict[str, Subscription] = {}
+        self._held: dict[str, Subscription] = {}  # by the broker, as far as it said
         self._granted: dict[str, SubAckReasonCode] = {}  # on this connection
         self._asked: dict[int, Request] = {}  # by packet id, in order; on this connection
         self._unsent: deque[Request] = deque()
@@ -84,7 +102,8 @@ class Subscriptions:
         request = self._unsent.popleft()
         if request.ours and len(request.filters) > 1:
             middle = len(request.filters) // 2
-            self._unsent.extendleft((_renewal(request.filters[middle:]), _renewal(request.filters[:middle])))
+            halves = (request.filters[middle:], request.filters[:middle])
+            self._unsent.extendleft(_renewal(half, request.terms) for half in halves)
             return None
         request.objection = objection
         request.done.set()
@@ -97,7 +116,7 @@ class Subscriptions:
             return
         self._unsent.remove(request)
         if request.sent:
-            self._hold(request.filters)
+            self._hold(request)
             self._restore(request.patterns)
 
     def close(self) -> None:
@@ -119,10 +138,10 @@ class Subscriptions:
             if not (request.abandoned and request.filters):
                 callers.append(request)
             elif session_present:
-                self._hold(request.filters)
+                self._hold(request)
         ending = {pattern for request in callers for pattern in request.patterns if not request.filters}
-        wanted = [entry for pattern, entry in self._wanted.items() if pattern not in ending]
-        self._unsent = deque(_renewal(wanted[start : start + GROUP]) for start in range(0, len(wanted), GROUP))
+        wanted = [subscription for pattern, subscription in self._wanted.items() if pattern not in ending]
+        self._unsent = deque(_renewals(wanted))
         self._unsent.extend(callers)
         self._restore([pattern for pattern in self._held if pattern not in self._wanted])
 
@@ -136,11 +155,11 @@ class Subscriptions:
             if refuses(code):
                 refused.append((entry.pattern, code))
             else:
-                self._held[entry.pattern] = entry
+                self._held[entry.pattern] = Subscription(entry, request.terms)
             if request.ours or not (request.abandoned or refuses(code)):
                 self._granted[entry.pattern] = code
                 if not request.ours:
-                    self._wanted[entry.pattern] = entry
+                    self._wanted[entry.pattern] = Subscription(entry, request.terms)
         if request.ours:
             return refused
         if request.abandoned or refused:  # what was asked before it may have been abandoned
@@ -173,8 +192,8 @@ class Subscriptions:
             request.done.set()
         return request
 
-    def _hold(self, filters: Iterable[TopicFilter]) -> None:
-        self._held.update((entry.pattern, entry) for entry in filters)
+    def _hold(self, request: Request) -> None:
+        self._held.update((entry.pattern, Subscription(entry, request.terms)) for entry in request.filters)
 
     def _restore(self, patterns: Iterable[str]) -> None:
         """Ask for what is wanted where the broker holds something else. A request under way decides by itself."""
@@ -183,8 +202,18 @@ class Subscriptions:
             wanted = self._wanted.get(pattern)
             if pattern in busy or self._held.get(pattern) == wanted:
                 continue
-            self._unsent.append(Request([pattern], ours=True) if wanted is None else _renewal([wanted]))
+            self._unsent.append(
+                Request([pattern], ours=True) if wanted is None else _renewal([wanted.entry], wanted.terms)
+            )
 
 
-def _renewal(filters: Sequence[TopicFilter]) -> Request:
-    return Request([entry.pattern for entry in filters], filters, ours=True)
+def _renewals(subscriptions: Sequence[Subscription]) -> Iterable[Request]:
+    """Yield as few requests as can be: one for each group of filters with the same terms."""
+    for terms, group in groupby(subscriptions, lambda subscription: subscription.terms):
+        filters = [subscription.entry for subscription in group]
+        for start in range(0, len(filters), GROUP):
+            yield _renewal(filters[start : start + GROUP], terms)
+
+
+def _renewal(filters: Sequence[TopicFilter], terms: Terms) -> Request:
+    return Request([entry.pattern for entry in filters], filters, terms, ours=True)

@@ -4,7 +4,7 @@ Enters: packets, or the first bytes of a peer. Leaves: the fault with the reason
 an exception, whatever the peer is.
 """
 
-from mqtt5 import ConnAckReasonCode, DisconnectReasonCode, PublishPacket, QoS
+from mqtt5 import ConnAckReasonCode, DisconnectReasonCode, PublishPacket
 
 from appliance.mqtt.events import ConnectRefused
 from appliance.mqtt.framing import FramingFault
@@ -33,26 +33,10 @@ def protocol_error(detail: str) -> FramingFault:
     return FramingFault(DisconnectReasonCode.PROTOCOL_ERROR, detail)
 
 
-def sound_part(packets: list[PublishPacket], free: int) -> tuple[list[PublishPacket], FramingFault | None]:
-    """Return the messages before the first that is a violation, and that.
-
-    ``free``: how many more QoS 1 messages may be unacknowledged.
-    """
-    for index, packet in enumerate(packets):
-        free -= packet.packet_id is not None
-        fault = _message_fault(packet, free)
-        if fault is not None:
-            return packets[:index], fault
-    return packets, None
-
-
-def _message_fault(packet: PublishPacket, free: int) -> FramingFault | None:
-    if packet.qos == QoS.EXACTLY_ONCE:
-        return FramingFault(DisconnectReasonCode.QOS_NOT_SUPPORTED, "a QoS 2 message, subscribed with at most 1")
+def message_fault(packet: PublishPacket, free: int) -> FramingFault | None:
+    """Return what is wrong with a message, None when nothing is. ``free``: how many more may be unacknowledged."""
     if packet.packet_id == 0:
         return protocol_error("a message with packet id 0")  # [MQTT-2.2.1-3]
-    if packet.topic_alias is not None:
-        return FramingFault(DisconnectReasonCode.TOPIC_ALIAS_INVALID, "a topic alias, none was allowed")
     if "+" in packet.topic or "#" in packet.topic:
         return FramingFault(DisconnectReasonCode.TOPIC_NAME_INVALID, "a topic with a wildcard")  # [MQTT-3.3.2-2]
     if "\0" in packet.topic:

@@ -86,7 +86,9 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind(
             assert answering.subscriptions == wanted.keys(), number
             assert ("a" in wanted) is (returned and call is CALLS["subscribe"]), number
             if "kept" in wanted:
-                assert (wanted["kept"].max_qos == QoS.AT_MOST_ONCE) is (returned and call is CALLS["subscribe again"])
+                assert (wanted["kept"].entry.max_qos == QoS.AT_MOST_ONCE) is (
+                    returned and call is CALLS["subscribe again"]
+                )
             await client.publish("t", b"afterwards")
             if not answering.acknowledged:
                 await receive(client)

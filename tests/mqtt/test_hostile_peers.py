@@ -25,7 +25,7 @@ from mqtt5 import (
 )
 from trio.testing import MockClock
 
-from appliance.mqtt import pump, session
+from appliance.mqtt import output, pump
 from appliance.mqtt.errors import ConnectError, NegativeAckError
 from appliance.mqtt.link import LinkState
 from tests.support.mqtt.scripted import qos1, written
@@ -57,7 +57,7 @@ async def accepted(broker: Unbuffered) -> Peer:
 async def test_a_broker_that_sends_and_reads_nothing_fills_no_memory_and_is_given_up(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "MAX_UNSENT_ACKS", 4000)
+    monkeypatch.setattr(output, "MAX_UNSENT_ACKS", 4000)
     broker = Unbuffered()
     async with trio.open_nursery() as nursery, client_of(broker, keep_trying=True, keep_alive=20) as client:
         peer = await accepted(broker)

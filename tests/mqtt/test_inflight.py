@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mqtt5 import PubAckPacket, PublishPacket, QoS
 
-from appliance.mqtt.inflight import LAST_PACKET_ID, RESERVED_IDS, Arrivals, Outgoing, PacketIds, pubacks
+from appliance.mqtt.exchanges import Outgoing
+from appliance.mqtt.inflight import LAST_PACKET_ID, RESERVED_IDS, Arrivals, PacketIds, pubacks
 
 
 def message(packet_id: int, payload: bytes = b"x") -> bytes:
@@ -64,7 +65,7 @@ def test_more_than_has_arrived_cannot_be_settled() -> None:
 
 def connected(window: int) -> Outgoing:
     outgoing = Outgoing()
-    outgoing.resume(window, duplicate=False, sendable=lambda _: True)
+    outgoing.resume(window, kept=False, sendable=lambda _: True)
     return outgoing
 
 
@@ -117,7 +118,7 @@ def test_after_a_resumption_the_unacknowledged_come_first_in_order_marked_as_dup
     outgoing.acknowledge(ids[2])
     outgoing.suspend()
     assert outgoing.room == 0
-    outgoing.resume(10, duplicate=True, sendable=lambda _: True)
+    outgoing.resume(10, kept=True, sendable=lambda _: True)
     assert outgoing.room == 0  # before they have gone out nothing new may
     assert sent_ids(outgoing.due()) == [(1, True), (2, True), (4, True), (5, True)]
     assert outgoing.room == 6
@@ -128,7 +129,7 @@ def test_a_forgotten_session_gets_them_as_new_messages() -> None:
     fill(outgoing, 2)
     for duplicate in (True, False):
         outgoing.suspend()
-        outgoing.resume(10, duplicate=duplicate, sendable=lambda _: True)
+        outgoing.resume(10, kept=duplicate, sendable=lambda _: True)
         assert sent_ids(outgoing.due()) == [(1, duplicate), (2, duplicate)]
 
 
@@ -136,12 +137,12 @@ def test_a_smaller_window_is_kept_while_resending_also_over_another_loss() -> No
     outgoing = connected(10)
     fill(outgoing, 6)
     outgoing.suspend()
-    outgoing.resume(2, duplicate=True, sendable=lambda _: True)
+    outgoing.resume(2, kept=True, sendable=lambda _: True)
     assert sent_ids(outgoing.due()) == [(1, True), (2, True)]
     outgoing.acknowledge(1)
     assert sent_ids(outgoing.due()) == [(3, True)]
     outgoing.suspend()
-    outgoing.resume(10, duplicate=True, sendable=lambda _: True)
+    outgoing.resume(10, kept=True, sendable=lambda _: True)
     assert sent_ids(outgoing.due()) == [(number, True) for number in (2, 3, 4, 5, 6)]
 
 
@@ -150,7 +151,7 @@ def test_what_the_broker_does_not_take_any_more_is_given_up_and_named() -> None:
     outgoing.add(1, message(1, b"x" * 100))
     outgoing.add(2, message(2))
     outgoing.suspend()
-    assert outgoing.resume(10, duplicate=True, sendable=lambda encoded: len(encoded) < 50) == [1]
+    assert outgoing.resume(10, kept=True, sendable=lambda encoded: len(encoded) < 50).ended == (1,)
     assert sent_ids(outgoing.due()) == [(2, True)]
 
 

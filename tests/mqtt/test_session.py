@@ -83,7 +83,7 @@ def test_a_refusal_is_an_event_with_its_reason_and_ends_the_connection() -> None
     session = new_session()
     connack = ConnAckPacket(reason_code=ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, reason_str="no")
     [event] = accept(session, connack)
-    assert event == ConnectRefused(ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, "no")
+    assert event == ConnectRefused(ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, "no", connack)
     assert session.state is State.DISCONNECTED
     assert sent(session) == []
 
@@ -142,7 +142,6 @@ def test_a_packet_a_broker_may_not_send_is_a_protocol_error_and_says_which(packe
 @pytest.mark.parametrize(
     ("packet", "reason"),
     [
-        (PublishPacket("t", b"", qos=QoS.EXACTLY_ONCE, packet_id=1), DisconnectReasonCode.QOS_NOT_SUPPORTED),
         (PublishPacket("t", b"", topic_alias=1), DisconnectReasonCode.TOPIC_ALIAS_INVALID),
         (PublishPacket("", b"", topic_alias=1), DisconnectReasonCode.TOPIC_ALIAS_INVALID),
         (qos1(0), DisconnectReasonCode.PROTOCOL_ERROR),
@@ -252,7 +251,7 @@ def test_a_message_is_sent_and_settled_by_its_puback() -> None:
 
 def test_a_message_carries_its_properties() -> None:
     session = connected_session()
-    properties = MessageProperties(60, "application/json", (("message-id", "a"), ("hop-count", "1")))
+    properties = MessageProperties(60, "application/json", "t/answer", b"7", (("message-id", "a"), ("hop-count", "1")))
     packet_id = session.publish("t", b"{}", QoS.AT_LEAST_ONCE, retain=False, properties=properties)
     expected = PublishPacket(
         "t",
@@ -261,6 +260,8 @@ def test_a_message_carries_its_properties() -> None:
         packet_id=packet_id,
         message_expiry_interval=60,
         content_type="application/json",
+        response_topic="t/answer",
+        correlation_data=b"7",
         user_properties=[("message-id", "a"), ("hop-count", "1")],
     )
     assert sent(session) == [expected]
@@ -276,7 +277,7 @@ def test_qos_0_needs_no_packet_id() -> None:
 def test_answers_to_nothing_are_passed_over_and_counted(kind: Packet) -> None:
     session = connected_session()
     assert session.receive_data(kind.write() * 2, 0.0) == []
-    assert session.oddities.unsolicited_acks == 2
+    assert session.unsolicited == 2
     assert session.state is State.CONNECTED
 
 
@@ -320,7 +321,7 @@ def test_a_message_the_new_broker_does_not_take_is_given_up_and_named() -> None:
     session.connection_lost()
     [event] = accept(session, ConnAckPacket(max_packet_size=50))
     assert isinstance(event, Connected)
-    assert event.given_up == (packet_id,)
+    assert event.resumption.refused == (packet_id,)
     assert len(session.outgoing) == 0
 
 

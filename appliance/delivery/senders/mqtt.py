@@ -174,7 +174,7 @@ async def _publish(
     properties = MessageProperties(
         config["expiry_seconds"] or None,
         "application/json",
-        (("message-id", str(notice.message_id)), (HOP_COUNT, str(notice.hop_count))),
+        user_properties=(("message-id", str(notice.message_id)), (HOP_COUNT, str(notice.hop_count))),
     )
     async with Client(
         transport=OpenStream(stream, f"{config['host']}:{config['port']}"),
