@@ -4,10 +4,12 @@ from typing import TypedDict
 
 from appliance.backoff import Backoff
 from appliance.broker.accounts import PROBE_USER
+from appliance.broker.entrance import Entrance, Question
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import Clock
 from appliance.config import Config
 from appliance.mqtt.client import Client
+from appliance.mqtt.transport import Tcp, Transport
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SESSION_SECONDS = 14 * 86_400
@@ -32,15 +34,25 @@ class _Address(TypedDict, total=False):
     hostname: str
     port: int
     unix_socket: str
+    transport: Transport
     username: str | None
     password: str | None
 
 
-def session_client(config: Config, identifier: str, broker: Mosquitto | None, clock: Clock) -> Client:
-    """Return the client of the durable session: a fixed secret id, kept by the broker while we are away."""
+def session_client(
+    config: Config, identifier: str, broker: Mosquitto | None, clock: Clock, question: Question | None
+) -> Client:
+    """Return the client of the durable session: a fixed secret id, kept by the broker while we are away.
+
+    ``question``: what has to be asked of a broker elsewhere before it connects.
+    """
     longest = LONGEST_RETRY_SECONDS if broker is None else LONGEST_OWN_RETRY_SECONDS
+    address = _address(config, broker)
+    if question is not None:
+        transport = Tcp(address.pop("hostname"), address.pop("port"))
+        address["transport"] = Entrance(transport, question)
     return Client(
-        **_address(config, broker),
+        **address,
         identifier=identifier,
         session_expiry_interval=SESSION_SECONDS,
         keep_alive=KEEP_ALIVE_SECONDS if broker is not None else _keep_alive_elsewhere(config),
@@ -58,7 +70,13 @@ def _keep_alive_elsewhere(config: Config) -> int:
 
 def statistics_client(config: Config, broker: Mosquitto | None) -> Client:
     """Return a client without a lasting session, for what the broker says of itself."""
-    return Client(**_address(config, broker), clean_start=True, keep_alive=KEEP_ALIVE_SECONDS, keep_trying=True)
+    return Client(
+        **_address(config, broker),
+        clean_start=True,
+        keep_alive=KEEP_ALIVE_SECONDS,
+        keep_trying=True,
+        backoff=Backoff(first=0.05, maximum=LONGEST_RETRY_SECONDS),
+    )
 
 
 def sweep_client(config: Config, broker: Mosquitto) -> Client:

@@ -8,6 +8,8 @@ open again. With an external broker there is no listener of ours; a lost session
 import structlog
 import trio
 
+from appliance.broker.clients import SESSION_SECONDS
+from appliance.broker.session_terms import shortfall
 from appliance.children.mosquitto import Mosquitto
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
@@ -43,8 +45,8 @@ async def keep_gate(
 
 
 async def watch_session(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """For an external broker: report when it has lost a session that we had."""
-    had_session = False
+    """For an external broker: report when it has lost a session that we had, and what it does not grant us."""
+    had_session, told = False, None
     task_status.started()
     async for link in client.link_changes():
         if link.state is not LinkState.READY:
@@ -52,3 +54,7 @@ async def watch_session(client: Client, *, task_status: trio.TaskStatus[None] = 
         if had_session and not link.session_present:
             log.error(LOST)
         had_session = True
+        missing = shortfall(link.connack, SESSION_SECONDS)
+        if missing is not None and missing != told:
+            log.warning("the broker grants our session less than it should", missing=missing)
+        told = missing

@@ -81,18 +81,27 @@ class Neighbours:
         self._answer_seconds = answer_seconds
         self._phase = Phase.STARTS
         self._echoed = trio.Event()
+        self.asked = trio.Event()
+        """Set when nobody else was found at the start."""
         self._found: Statement | None = None
         self._gives_way = trio.Event()
         self._spoken: set[str] = set()
         self.trouble: str | None = None
         """Another appliance that runs on the same broker; None: none was heard."""
 
+    @property
+    def waits_for(self) -> str:
+        """Return what the question waits for, for people, while ``asked`` is not set."""
+        link = self._client.link
+        return "asks which other appliances are on this broker" if link.up else link.detail
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Ask before ``started()``, then answer for ever.
+        """Ask, set ``asked``, then answer for ever. While the broker is away, nothing is asked.
 
         Raises ApplianceError while another appliance is on the broker.
         """
         async with self._client as client:
+            task_status.started()
             async with trio.open_nursery() as nursery:
                 if await self._subscribed(client):
                     nursery.start_soon(self._listen, client)
@@ -100,7 +109,7 @@ class Neighbours:
                 if self._found is None:
                     self._phase = Phase.RUNS
                     activity().doing("answers other appliances that ask who is on this broker")
-                    task_status.started()
+                    self.asked.set()
                     await self._ask_after_each_connection(client)
                 nursery.cancel_scope.cancel()
             if self._found is not None:  # raised outside of the nursery, as it is

@@ -6,6 +6,7 @@ from mqtt5 import QoS, RetainHandling
 
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
+from appliance.mqtt.errors import NegativeAckError
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,8 @@ class BrokerStatistics:
         """Connected clients, our own two included; None until first reported."""
         self.version: str | None = None
         """For example ``2.0.11``; None until first reported."""
+        self.refusal: str | None = None
+        """Why the broker does not let us read its statistics; None while it does."""
 
     @property
     def waiting(self) -> int | None:
@@ -47,9 +50,18 @@ class BrokerStatistics:
         async with self._client as client:
             task_status.started()
             for topic in (STORED, RETAINED, DROPPED, CONNECTED, ALLOCATED, VERSION):
-                await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
+                await self._subscribe(client, topic)
             async for message in client.messages():
                 self._take(message.topic, message.payload)
+
+    async def _subscribe(self, client: Client, topic: str) -> None:
+        """Subscribe to one of its statistics. Many brokers have none, and an ACL may close them: both are no fault."""
+        try:
+            await client.subscribe(topic, max_qos=QoS.AT_MOST_ONCE, retain_handling=RetainHandling.SEND_ALWAYS)
+        except NegativeAckError as error:
+            if self.refusal is None:
+                log.info("the broker's statistics are not shown: its rules refuse them", reason=str(error))
+            self.refusal = str(error)
 
     def _take(self, topic: str, payload: bytes) -> None:
         if topic == VERSION:

@@ -59,6 +59,8 @@ class Health:
     """Why the disk is full: then nothing is stored, and a part that is missing is explained by it as a rule."""
     broker_queue: str | None = None
     """Why the broker cannot save its queue: a warning, for what waits there is lost only when the broker stops."""
+    broker_session: str | None = None
+    """What an external broker does not grant our session: a warning, for messages are lost only while we are away."""
 
     def missing(self) -> dict[str, str]:
         """Return what is wrong with the parts, by their names; with them the disk, if it is full."""
@@ -75,7 +77,9 @@ class Health:
 
     def warnings(self) -> dict[str, str]:
         """Return what does not keep it from being ready and soon may, by names."""
-        return _wrong(broker_memory=self.broker_memory, broker_queue=self.broker_queue)
+        return _wrong(
+            broker_memory=self.broker_memory, broker_queue=self.broker_queue, broker_session=self.broker_session
+        )
 
     def causes(self) -> dict[str, str]:
         """Return all that keeps the appliance from being ready."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+from appliance.broker.clients import SESSION_SECONDS
 from appliance.broker.room import RoomWatch
+from appliance.broker.session_terms import shortfall
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
@@ -129,7 +131,10 @@ def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
 
     def report() -> Report:
         if watch.stored is None:
-            return Report("waits for the broker's statistics")
+            return Report(
+                "waits for the broker's statistics" if watch.refusal is None else "shows no statistics",
+                last_error=watch.refusal,
+            )
         return Report(f"{watch.connected or 0} connected, {watch.waiting} messages wait")
 
     return report
@@ -176,7 +181,9 @@ def _trouble_of_broker(broker: Mosquitto | None, client: Client) -> str | None:
     link = client.link
     if link.state is not LinkState.READY:
         return link.detail or link.state.value
-    if broker is None or broker.unsaved is None:
+    if broker is None:
+        return shortfall(link.connack, SESSION_SECONDS)
+    if broker.unsaved is None:
         return None
     return f"cannot save its queue ({broker.unsaved}): a stop of the broker loses what waits in it"
 

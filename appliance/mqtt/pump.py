@@ -150,7 +150,9 @@ class Pump:
                     return StreamLost(str(error.__cause__ or error) or "connection reset", error)
             now = trio.current_time()
             if data == b"":
-                unanswered = " without an answer: does it speak MQTT 5 on this port?" if connecting else ""
+                unanswered = (
+                    " without an answer: does it speak MQTT 5 on this port, or only 3.1.1?" if connecting else ""
+                )
                 return StreamLost(f"the broker closed the connection{unanswered}")
             if data is None and now >= deadline:
                 return StreamLost("the broker did not answer CONNECT in time")

@@ -8,7 +8,7 @@ second signal ends the process at once, and the kernel tells the children.
 
 import gc
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,7 @@ from appliance.diagnostics import reports
 from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
+from appliance.mqtt.link import LinkState
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
@@ -92,15 +93,42 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             dashboard = await open_dashboard(base, storage, known, stream, broker, watch, network, watchdog)
             deliveries = await start_deliveries(base, storage, known, network, dashboard.port, stream.proof)
             await tree.start("watchdog", watchdog.run)
-            serving = await _serving(base, storage, broker, dashboard)
-            announce(serving)
-            await persist(disk, partial(_publish, base, storage, serving), what="run file")
             dashboard.service.may_end()
+            if await _complete(stop, broker, dashboard):
+                serving = await _serving(base, storage, broker, dashboard)
+                announce(serving)
+                await persist(disk, partial(_publish, base, storage, serving), what="run file")
             gc.freeze()  # what is here now stays: full collections need not walk it
             await stop.wait()
             data.remove_run_file()
             await _drain(tree, stream, broker, dashboard, deliveries)
     log.info("stopped")
+
+
+async def _complete(stop: StopSignal, broker: BrokerAccess, dashboard: Dashboard) -> bool:
+    """Return once our session can take messages: only then we say that we are ready. False when asked to stop before.
+
+    Only a broker elsewhere may keep us waiting here; the dashboard is open meanwhile.
+    """
+    if broker.client.link.state is LinkState.READY:
+        return True
+    log.warning(
+        "no messages are received yet: waits for the broker",
+        broker=broker.health().broker,
+        dashboard_port=dashboard.port,
+    )
+    complete = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_then_cancel, nursery.cancel_scope, stop.wait)
+        await broker.client.ready()
+        complete = True
+        nursery.cancel_scope.cancel()
+    return complete
+
+
+async def _then_cancel(scope: trio.CancelScope, wait: Callable[[], Awaitable[None]]) -> None:
+    await wait()
+    scope.cancel()
 
 
 async def _publish(base: Foundation, storage: Storage, serving: Serving) -> None:

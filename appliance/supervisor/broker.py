@@ -5,17 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import trio
 from mqtt5 import QoS, RetainHandling
 
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
-from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
+from appliance.broker.clients import SESSION_SECONDS, SUBSCRIPTION, probe_client, session_client, statistics_client
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.floods.record import FloodRecord
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.log import BrokerLog
 from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
 from appliance.broker.room import RoomWatch
+from appliance.broker.session_terms import shortfall
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.mosquitto import Mosquitto
@@ -23,10 +25,13 @@ from appliance.children.mosquitto_files import BrokerLimits, Users
 from appliance.config import Config
 from appliance.diagnostics import reports
 from appliance.diagnostics.readiness import Health, HeldBatch, Readiness, StoringProbe
+from appliance.errors import ApplianceError
 from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
+from appliance.mqtt.errors import NegativeAckError
 from appliance.mqtt.link import LinkState
+from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
 from appliance.supervisor.floods import FloodDefence, make_defence, start_defence
@@ -41,6 +46,8 @@ SILENT = "does not answer"
 SEEN_TOO_LARGE = 2
 """How many times as large as our own limit a message may be for the broker: up to there, one that is too large is
 quarantined. The broker refuses any larger one, which is seen as well, so that what it keeps of a message is small."""
+PATIENCE_SECONDS = 5.0
+"""Seconds that a start waits for a broker elsewhere: then the dashboard opens without it, and says what is wrong."""
 HELD_SECONDS = 2.0
 """Seconds for which a batch may wait for its commit until messages count as held up."""
 
@@ -92,6 +99,7 @@ class BrokerAccess:
             self.room.trouble,
             self.disk_full(),
             None if self.embedded is None else self.embedded.unsaved,
+            None if self.embedded is not None else shortfall(link.connack, SESSION_SECONDS),
         )
 
     def missing(self) -> bool:
@@ -116,20 +124,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
     log = BrokerLog(base.clock, metrics)
     users = Users() if config.broker.url is not None else await read_users(storage.pool)
     embedded = None if config.broker.url is not None else await _start_mosquitto(base, users, log)
-    if embedded is None:
-        await _meet_neighbours(base)
-    client = await tree.open(
-        "broker session",
-        session_client(config, base.data.instance.mqtt_client_id, embedded, base.clock),
-        report=reports.report_session(config.ingest.receive_max),
-    )
-    await client.subscribe(
-        SUBSCRIPTION,
-        max_qos=QoS.AT_LEAST_ONCE,
-        no_local=True,
-        retain_as_published=True,  # or a topic that is cleared would look like an empty message
-        retain_handling=RetainHandling.SEND_NEVER,
-    )
+    client = await _open_session(base, embedded)
     defence = make_defence(base, storage, client, log.shut_out)
     source = _source(base, client, pipeline, None if embedded is None else defence)
     service, _ = await tree.start("broker source", source.run)
@@ -243,13 +238,62 @@ def _shown_by_nobody(_tenant_id: str, _device_id: str) -> None:
     """Return that it is not known whether a device is connected: brokers that are not ours do not say."""
 
 
-async def _meet_neighbours(base: Foundation) -> None:
-    """Give way to another appliance on the same external broker, before our session takes anything from it."""
+async def _open_session(base: Foundation, embedded: Mosquitto | None) -> Client:
+    """Return the client of our session: subscribed, or waiting for a broker elsewhere that does not come."""
+    neighbours = None if embedded is not None else await _meet_neighbours(base)
+    client = await base.tree.open(
+        "broker session",
+        session_client(base.config, base.data.instance.mqtt_client_id, embedded, base.clock, neighbours),
+        report=reports.report_session(base.config.ingest.receive_max),
+    )
+    if neighbours is None:
+        await _subscribe(client)
+        return client
+    await base.tree.start("broker subscription", _keep_subscribed, client)
+    if neighbours.asked.is_set():
+        with trio.move_on_after(PATIENCE_SECONDS):
+            await client.ready()
+    return client
+
+
+async def _subscribe(client: Client) -> None:
+    await client.subscribe(
+        SUBSCRIPTION,
+        max_qos=QoS.AT_LEAST_ONCE,
+        no_local=True,
+        retain_as_published=True,  # or a topic that is cleared would look like an empty message
+        retain_handling=RetainHandling.SEND_NEVER,
+    )
+
+
+async def _keep_subscribed(client: Client, *, task_status: trio.TaskStatus[None]) -> None:
+    """Subscribe as soon as there is a broker; the client does so again after each later connect.
+
+    Raises ApplianceError when the broker refuses.
+    """
+    activity().doing("waits for the broker")
+    task_status.started()
+    try:
+        await _subscribe(client)
+    except NegativeAckError as refusal:
+        raise ApplianceError(f"{refusal}: let the appliance's user (broker.username) subscribe to it") from None
+    activity().doing(f"subscribed to {SUBSCRIPTION}")
+    await trio.sleep_forever()
+
+
+async def _meet_neighbours(base: Foundation) -> Neighbours:
+    """Ask who else is on the same external broker, and give way to another appliance; return who asks.
+
+    A broker that does not come within PATIENCE_SECONDS is asked when it does.
+    """
     config, identity = base.config, Identity(base.instance, socket.gethostname(), base.clock.now())
     address = "{}:{}".format(*config.broker.address() or ("", 0))
     neighbours = Neighbours(statistics_client(config, None), identity, address, ANSWER_SECONDS)
     report = reports.report_neighbours(lambda: neighbours.trouble)
     await base.tree.start("broker neighbours", neighbours.run, report=report)
+    with trio.move_on_after(PATIENCE_SECONDS):
+        await neighbours.asked.wait()
+    return neighbours
 
 
 async def _start_mosquitto(base: Foundation, users: Users, log: BrokerLog) -> Mosquitto:

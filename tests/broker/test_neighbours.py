@@ -35,6 +35,7 @@ async def running(one: Neighbours) -> AsyncIterator[None]:
     """Let one run for the block, in which it answers."""
     async with trio.open_nursery() as nursery:
         await nursery.start(one.run)
+        await one.asked.wait()
         yield
         nursery.cancel_scope.cancel()
 

@@ -129,6 +129,11 @@ def test_a_broker_that_cannot_save_its_queue_is_a_warning() -> None:
     assert (health.causes(), health.warnings()) == ({}, {"broker_queue": "No space left on device"})
 
 
+def test_a_broker_that_keeps_our_session_too_short_is_a_warning() -> None:
+    health = Health(None, None, None, broker_session="it keeps our session for 5 minutes")
+    assert (health.causes(), health.warnings()) == ({}, {"broker_session": "it keeps our session for 5 minutes"})
+
+
 def test_what_is_missing_explains_what_fails() -> None:
     broken = Health("away", None, None, storing="nothing was stored", publishing="refused")
     assert broken.causes() == broken.missing() == {"postgres": "away"}

@@ -43,8 +43,8 @@ class EjabberdServer:
     """One broker on private loopback ports, which stay the same over ``stop`` or ``kill`` and ``start``.
 
     Its sessions are in its memory alone; what is retained is on disk. ``users`` (name -> password) are its accounts;
-    by any other name comes in whoever gives a password. ``options`` are those of ``mod_mqtt``, ``listener`` those of
-    its listeners. A certificate makes it listen with TLS too.
+    by any other name comes in whoever gives a password. ``listener`` are the options of
+    its listeners, ``access_rules`` what those name. A certificate makes it listen with TLS too.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class EjabberdServer:
         users: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         listener: Mapping[str, Any] | None = None,
+        access_rules: Mapping[str, Any] | None = None,
         certificate: Certificate | None = None,
     ) -> None:
         self.host = HOST
@@ -60,8 +61,10 @@ class EjabberdServer:
         self.directory = Path(tempfile.mkdtemp(prefix="edge-ejabberd-", dir="/tmp"))
         self.directory.chmod(0o755)
         self._users = dict(users or {})
-        self._options = dict(options or {})
+        self.options = dict(options or {})
+        """Of ``mod_mqtt``, from the next start on."""
         self._listener = dict(listener or {})
+        self._access_rules = dict(access_rules or {})
         self._certificate = certificate
         self._process: subprocess.Popen[bytes] | None = None
         if certificate is not None:
@@ -159,8 +162,9 @@ class EjabberdServer:
             "auth_method": ["internal", "anonymous"],
             "anonymous_protocol": "login_anon",
             "allow_multiple_connections": True,
+            "access_rules": self._access_rules,
             "listen": self._listeners(),
-            "modules": {"mod_mqtt": self._options},
+            "modules": {"mod_mqtt": self.options},
         }
         if self._certificate is not None:
             made["certfiles"] = [str(self.directory / "certificate.pem")]

@@ -43,6 +43,7 @@ TROUBLES: Mapping[str, str] = {
     "storing": "Messages to {name} are not stored",
     "publishing": "Devices cannot publish to {name}",
     "broker_memory": "The broker of {name} is nearly out of memory",
+    "broker_session": "The broker of {name} does not keep messages for as long as it should",
 }
 """The sentence for each part and deed that readiness names. Of Postgres nothing can be told while it is away."""
 

@@ -35,7 +35,8 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     warnings: Annotated[
         dict[str, str],
         msgspec.Meta(
-            description="`broker_memory`, `broker_queue`: what does not keep it from being ready, and soon may."
+            description="`broker_memory`, `broker_queue`, `broker_session`: what does not keep it from being ready,"
+            " and may lose messages soon."
         ),
     ] = {}
 

@@ -1,0 +1,49 @@
+"""The way of our durable session to an external broker: closed until nobody else was found there.
+
+A broker that has kept our session sends what it holds as soon as we connect. So the connection waits until the question
+who else is on the broker was asked, also where the broker comes long after our start.
+"""
+
+from typing import Protocol
+
+import trio
+
+from appliance.mqtt.transport import Transport
+
+WAIT_SECONDS = 0.2
+"""Seconds that one try waits for the entrance; then it fails with what the question waits for."""
+
+
+class Question(Protocol):
+    """The question who else is on the broker."""
+
+    @property
+    def asked(self) -> trio.Event:
+        """Set when nobody else was found."""
+        ...
+
+    @property
+    def waits_for(self) -> str:
+        """What it waits for, for people, while ``asked`` is not set."""
+        ...
+
+
+class Entrance:
+    """A transport that opens nothing before the question was asked."""
+
+    def __init__(self, transport: Transport, question: Question) -> None:
+        self._transport = transport
+        self._question = question
+
+    @property
+    def name(self) -> str:
+        """The endpoint as people write it."""
+        return self._transport.name
+
+    async def open(self) -> trio.abc.Stream:
+        """Return a new stream. Raises OSError with what the question waits for, or as the transport does."""
+        with trio.move_on_after(WAIT_SECONDS):
+            await self._question.asked.wait()
+        if not self._question.asked.is_set():
+            raise OSError(self._question.waits_for)
+        return await self._transport.open()
