@@ -280,8 +280,8 @@ class Client:
         """Acknowledge these batches: their PUBACKs and PUBRECs are sent in one write. Return their number.
 
         They are sent in the order of arrival (MQTT 5 §4.6): a batch acknowledged before an older one waits for it.
-        A batch of a lost connection is dropped. Returns when the bytes are with the kernel. If cancelled, they
-        are sent nevertheless.
+        Of a batch of a lost connection only messages of QoS 2 count, which do not come again. Returns when the bytes
+        are with the kernel. If cancelled, they are sent nevertheless.
         """
         pubacks = self.acknowledge_soon(*batches)
         await self._connection.flush()
@@ -303,10 +303,9 @@ class Client:
         await self._connection.flush()
 
     def _settle(self, generation: int, first: int, count: int) -> int:
-        if generation != self._session.generation or self._session.state is not State.CONNECTED:
-            self._stale += count
-            return 0
         pubacks = self._session.acknowledge(generation, first, count)
+        if generation != self._session.generation or self._session.state is not State.CONNECTED:
+            self._stale += count - pubacks
         self._pubacks += pubacks
         return pubacks
 

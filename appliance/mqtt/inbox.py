@@ -1,7 +1,7 @@
 """Messages that were read and wait for their consumer: batches, in order, bounded without stopping the reader.
 
-QoS 1 messages are bounded by the receive maximum, since the broker sends no more before we acknowledge. QoS 0
-messages have no such limit: those beyond the bound are dropped and counted.
+Messages of QoS 1 and 2 are bounded by the receive maximum, since the broker sends no more before we acknowledge. Those
+of QoS 0 have no such limit: beyond the bound they are dropped and counted.
 """
 
 from collections import deque
@@ -15,7 +15,7 @@ from mqtt5 import PublishPacket, QoS
 class InboundBatch:
     """Messages in arrival order. ``received``: seconds since 1970 when the first of them was read.
 
-    The QoS 1 ones are numbers ``first`` to ``first + count - 1`` of connection ``generation``; only
+    Those of QoS 1 and 2 are numbers ``first`` to ``first + count - 1`` of connection ``generation``; only
     ``Client.acknowledge`` needs those.
     """
 
@@ -77,7 +77,7 @@ class Inbox:
             await self._getters.park()
         taken = [self._batches.popleft()]
         size = len(taken[0].packets)
-        while self._batches and _joinable(taken[0], self._batches[0], within):
+        while self._batches and _joinable(taken[-1], self._batches[0], taken[0].received, within):
             size += len(self._batches[0].packets)
             if size > maximum:
                 break
@@ -85,7 +85,7 @@ class Inbox:
         return self._handed_out(taken)
 
     def renew(self, generation: int, *, redelivered: bool) -> None:
-        """Start a new connection. Messages of older ones are dropped when the broker sends them again.
+        """Start a new connection. Messages of older ones are dropped when the broker sends them again, as QoS 1 are.
 
         When the broker forgot the session, what waits here is the only copy and stays - but not more than a
         broker may send on one connection, or connections that keep failing would fill the memory.
@@ -97,11 +97,11 @@ class Inbox:
             if batch.generation == generation or durable <= keep or not batch.count:
                 remaining.append(batch)
                 continue
-            durable -= batch.count
-            self.forgotten += batch.count
-            fleeting = [packet for packet in batch.packets if packet.packet_id is None]
-            if fleeting:
-                remaining.append(InboundBatch(fleeting, batch.generation, batch.first, 0, batch.received))
+            parts = _lasting(batch, exact=redelivered)
+            remaining.extend(parts)
+            gone = batch.count - sum(part.count for part in parts)
+            durable -= gone
+            self.forgotten += gone
         self._batches = remaining
         self._waiting = durable + self._fleeting
 
@@ -139,8 +139,22 @@ class Inbox:
         return InboundBatch(packets, batch.generation, batch.first, batch.count, batch.received), room
 
 
-def _joinable(first: InboundBatch, other: InboundBatch, within: float) -> bool:
-    return first.generation == other.generation and other.received - first.received < within
+def _lasting(batch: InboundBatch, *, exact: bool) -> list[InboundBatch]:
+    """Return what of a lost connection's batch stays: QoS 0 and, with ``exact``, QoS 2, which does not come again."""
+    parts = []
+    number = batch.first
+    for packet in batch.packets:
+        if packet.packet_id is None or (exact and packet.qos == QoS.EXACTLY_ONCE):
+            count = int(packet.packet_id is not None)
+            parts.append(InboundBatch([packet], batch.generation, number, count, batch.received))
+        number += packet.packet_id is not None
+    return parts
+
+
+def _joinable(last: InboundBatch, other: InboundBatch, begun: float, within: float) -> bool:
+    """Return whether the numbers of ``other`` follow those of ``last``, and it came soon after the first."""
+    follows = last.generation == other.generation and last.first + last.count == other.first
+    return follows and other.received - begun < within
 
 
 class Batches:

@@ -1,9 +1,16 @@
 """The broker's messages to us on one session: their acknowledgements, topic aliases, and the ids of QoS 2. No I/O.
 
-Theory. QoS 2 is received by method B (MQTT 5 §4.3.3): a message is handed out once, when it comes; its acknowledgement
-is PUBREC, and from then on its packet id is kept until the broker sends PUBREL. What comes with a kept id is the same
-message again, since the broker did not get our PUBREC: it is answered once more and not handed out. Kept ids live as
-long as the session, over connections. Aliases, and what is not acknowledged, belong to one connection.
+Theory. QoS 2 is received by method B (MQTT 5 §4.3.3): a message is handed out once, when it comes. It is in one of two
+states, by its packet id, which live as long as the session, over connections:
+
+| state | since                    | the message comes again                       | PUBREL                     |
+|-------|--------------------------|-----------------------------------------------|----------------------------|
+| held  | it was handed out        | on a later connection: PUBREC once it is kept | protocol error             |
+| kept  | its caller acknowledged  | PUBREC once more                              | PUBCOMP, and the id is free|
+
+So what was handed out is not handed out again, whatever becomes of the connection, and what its caller acknowledges
+after the connection was lost is acknowledged all the same. Aliases, and the order of acknowledgements, belong to one
+connection.
 
 The usual case, messages of QoS 0 and 1 with a topic each, passes by all of this: see ``Session._on_publishes``.
 """
@@ -45,9 +52,11 @@ class Reception:
         "_announced",
         "_answers",
         "_arrivals",
+        "_generation",
+        "_held",
         "_journal",
         "_kept",
-        "_open",
+        "_resent",
         "_settings",
         "repeated",
     )
@@ -57,22 +66,25 @@ class Reception:
         self._settings = settings
         self._journal = journal
         self._kept = set(kept)
-        self.begin()
+        self._held: dict[int, tuple[int, int]] = {}  # packet id -> generation and number under which it was handed out
+        self.begin(0)
 
     def __len__(self) -> int:
         """Return the number of messages that are not acknowledged on this connection."""
         return len(self._arrivals)
 
-    def begin(self) -> None:
-        """Start a new connection."""
+    def begin(self, generation: int) -> None:
+        """Start a new connection, with its number."""
+        self._generation = generation
         self._arrivals = Arrivals(self._encoded)
         self._aliases: dict[int, str] = {}
-        self._open: dict[int, int] = {}  # QoS 2 ids that were handed out and not answered -> number
+        self._resent: dict[int, int] = {}  # held ones that came again on this connection: packet id -> number
         self._answers: dict[int, _Answer] = {}  # by number
         self._announced: set[int] = set()  # released by the broker, and the caller has not answered yet
 
     def forget(self) -> None:
-        """Drop the kept ids: the broker has lost the session."""
+        """Drop all ids of QoS 2: the broker has lost the session."""
+        self._held = {}
         for packet_id in sorted(self._kept):
             self._drop(packet_id)
 
@@ -92,32 +104,53 @@ class Reception:
         """
         sound: list[PublishPacket] = []
         answers: list[bytes] = []
+        fault: FramingFault | None = None
         free = self.free - len(self._kept)
-        number = self._arrivals.next_number
         for packet in packets:
             free -= packet.packet_id is not None
             fault = message_fault(packet, free)
             full = packet if fault is not None or packet.topic_alias is None else self._with_topic(packet)
             if isinstance(full, FramingFault):
                 fault = full
-            elif fault is None and packet.qos == QoS.EXACTLY_ONCE:
-                assert packet.packet_id is not None  # noqa: S101 - the codec gives every message of QoS 2 one
-                if packet.packet_id in self._kept:
-                    self.repeated += 1
-                    answers.append(PubRecPacket(packet.packet_id).write())
-                    continue
-                fault = self._open_exchange(packet.packet_id, number)
-            if fault is not None or isinstance(full, FramingFault):
-                return sound, answers, fault
-            sound.append(full)
-            number += packet.packet_id is not None
-        return sound, answers, None
+            elif fault is None and packet.qos != QoS.EXACTLY_ONCE:
+                sound.append(full)
+            elif fault is None:
+                known = self._known(packet.packet_id or 0)
+                if known is None:
+                    sound.append(full)
+                elif isinstance(known, bytes):
+                    answers.append(known)
+                else:
+                    fault = known
+            if fault is not None:
+                break
+        self._hand_out(sound)
+        return sound, answers, fault
 
     def settle(self, first: int, count: int) -> tuple[bytes, int]:
         """Mark messages as done; return the acknowledgements that may now leave, and their number."""
+        if not count:
+            return b"", 0
         before = len(self._arrivals)
         encoded = self._arrivals.settle(first, count)
         return encoded, before - len(self._arrivals)
+
+    def adopt(self, generation: int, first: int, count: int) -> tuple[bytes, int]:
+        """Mark messages of an older connection as done: those of QoS 2 among them are kept from now on.
+
+        Return the acknowledgements that may now leave, and the number of messages that were kept.
+        """
+        numbers = range(first, first + count)
+        done = [packet_id for packet_id, (of, number) in self._held.items() if of == generation and number in numbers]
+        acks = b""
+        for packet_id in done:
+            resent = self._resent.pop(packet_id, None)
+            if resent is not None:
+                acks += self._arrivals.settle(resent, 1)
+            else:
+                del self._held[packet_id]
+                self._keep(packet_id)
+        return acks, len(done)
 
     def answer(self, number: int, packet: PubAckPacket | PubRecPacket) -> None:
         """Answer message ``number`` with this packet once it is settled, instead of with a success."""
@@ -126,7 +159,7 @@ class Reception:
 
     def released(self, packet_id: int) -> bytes | FramingFault | None:
         """Take in a PUBREL; return the PUBCOMP, or the fault, or None when no such id is kept."""
-        if packet_id in self._open:
+        if packet_id in self._held:
             return protocol_error(f"a PUBREL for packet id {packet_id}, which was not answered yet")
         if packet_id not in self._kept:
             return None
@@ -137,7 +170,7 @@ class Reception:
         """Return those PUBRELs that the caller has to answer, each id once, and the fault behind them."""
         fresh: list[PubRelPacket] = []
         for packet in packets:
-            if not packet.packet_id or packet.packet_id in self._open:
+            if not packet.packet_id or packet.packet_id in self._held:
                 fault = protocol_error(f"a PUBREL for packet id {packet.packet_id}, which was not answered yet")
                 return fresh, fault
             if packet.packet_id not in self._announced:
@@ -153,12 +186,31 @@ class Reception:
 
     # Inner steps
 
-    def _open_exchange(self, packet_id: int, number: int) -> FramingFault | None:
-        if packet_id in self._open:
+    def _known(self, packet_id: int) -> bytes | FramingFault | None:
+        """Return the answer to a message of QoS 2 that came before, the fault of it, or None when it is a new one."""
+        if packet_id in self._kept:
+            self.repeated += 1
+            return PubRecPacket(packet_id).write()
+        if packet_id not in self._held:
+            return None
+        generation, _ = self._held[packet_id]
+        if generation == self._generation or packet_id in self._resent:
             return protocol_error(f"packet id {packet_id} for a second message of QoS 2")  # [MQTT-4.3.3-2]
-        self._open[packet_id] = number
+        self.repeated += 1
+        self._resent[packet_id] = number = self._arrivals.add([packet_id])
         self._answers[number] = _Answer(packet_id, PubRecPacket(packet_id).write(), keeps=True)
-        return None
+        return b""
+
+    def _hand_out(self, sound: list[PublishPacket]) -> None:
+        """Hold the messages of QoS 2 among those that are about to be added."""
+        number = self._arrivals.next_number
+        for packet in sound:
+            if packet.packet_id is None:
+                continue
+            if packet.qos == QoS.EXACTLY_ONCE:
+                self._held[packet.packet_id] = (self._generation, number)
+                self._answers[number] = _Answer(packet.packet_id, PubRecPacket(packet.packet_id).write(), keeps=True)
+            number += 1
 
     def _encoded(self, first: int, packet_ids: list[int]) -> bytes:
         if not self._answers:
@@ -169,7 +221,7 @@ class Reception:
             if answer is None:
                 parts.append(pubacks([packet_id]))
                 continue
-            if self._open.pop(packet_id, None) is not None and answer.keeps:
+            if self._held.pop(packet_id, None) is not None and answer.keeps:
                 self._keep(packet_id)
             parts.append(answer.encoded)
         return b"".join(parts)

@@ -149,6 +149,8 @@ class Sending:
     def stray(self, packet: PubRecPacket | PubRelPacket | PubCompPacket) -> FramingFault | None:
         """Answer what belongs to nothing of ours; return the fault of what no broker may send."""
         self.strays += 1
+        if not isinstance(packet, PubRelPacket) and self.outgoing.waiting(packet.packet_id):
+            return protocol_error(f"{type(packet).__name__} for a message that was not sent on this connection")
         answer = self._strays.answer(packet, ours=packet.packet_id in self.outgoing)
         if isinstance(answer, FramingFault):
             return answer

@@ -87,7 +87,7 @@ class Session:
         settings = self.settings
         self.generation += 1
         self._framing = Framing(settings.max_packet_size)
-        self._reception.begin()
+        self._reception.begin(self.generation)
         self._opening = Opening()
         self.keep_alive = KeepAlive(settings.keep_alive, now, now)
         self._out.clear()
@@ -217,7 +217,7 @@ class Session:
         self._sending.release(packet)
 
     def pubcomp(self, packet: mqtt5.PubCompPacket) -> None:
-        """Queue our answer to a PUBREL of the broker (with ``manual``)."""
+        """Queue our answer to a PUBREL (with ``manual``)."""
         self._out.acknowledge(self._reception.completed(packet))
 
     def answer(self, generation: int, number: int, packet: mqtt5.PubAckPacket | mqtt5.PubRecPacket) -> None:
@@ -243,11 +243,12 @@ class Session:
     def acknowledge(self, generation: int, first: int, count: int) -> int:
         """Acknowledge messages ``first`` to ``first + count - 1`` of that connection.
 
-        Return how many PUBACKs that queued: fewer while an older message is not done, none for another connection.
+        Return how many that acknowledged: fewer while an older message is not done, of a lost connection QoS 2 alone.
         """
-        if generation != self.generation or self.state is not State.CONNECTED or not count:
-            return 0
-        acks, settled = self._reception.settle(first, count)
+        if generation == self.generation and self.state is State.CONNECTED:
+            acks, settled = self._reception.settle(first, count)
+        else:
+            acks, settled = self._reception.adopt(generation, first, count)
         if acks:
             self._out.acknowledge(acks)
         return settled
@@ -377,8 +378,6 @@ class Session:
         (State.CONNECTED, mqtt5.PingRespPacket): _on_pingresps,
         (State.CONNECTED, DisconnectPacket): _on_disconnect,
     }
-
-    # Inner steps
 
     @property
     def _over(self) -> bool:
