@@ -157,10 +157,31 @@ def _joinable(last: InboundBatch, other: InboundBatch, begun: float, within: flo
     return follows and other.received - begun < within
 
 
+class Turn:
+    """One task at a time iterates: messages that two took in turns would be in nobody's order.
+
+    Several iterators share the messages, each of which goes to one of them.
+    """
+
+    __slots__ = ("_taken",)
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def __enter__(self) -> None:
+        if self._taken:
+            raise RuntimeError("another task iterates over these messages: give each task an iterator of its own")
+        self._taken = True
+
+    def __exit__(self, *_: object) -> None:
+        self._taken = False
+
+
 class Batches:
-    """Iterates over an inbox; ends when it is closed."""
+    """Iterates over an inbox; ends when it is closed. Raises RuntimeError in a second task at the same time."""
 
     def __init__(self, inbox: Inbox, maximum: int, within: float) -> None:
+        self._turn = Turn()
         self._inbox = inbox
         self._maximum = maximum
         self._within = within
@@ -169,7 +190,8 @@ class Batches:
         return self
 
     async def __anext__(self) -> InboundBatch:
-        batch = await self._inbox.get(self._maximum, self._within)
+        with self._turn:
+            batch = await self._inbox.get(self._maximum, self._within)
         if batch is None:
             raise StopAsyncIteration
         return batch
@@ -195,7 +217,7 @@ class Message:
 
     @property
     def qos(self) -> QoS:
-        """0 or 1."""
+        """0, 1 or 2."""
         return self.packet.qos
 
     @property
@@ -205,9 +227,10 @@ class Message:
 
 
 class Messages:
-    """Iterates over an inbox message by message. ``opened`` keeps the rest of a chunk for the next iterator."""
+    """Iterates over an inbox message by message, like ``Batches``. ``opened`` is the rest of a chunk, for the next one."""
 
     def __init__(self, inbox: Inbox, opened: deque[Message]) -> None:
+        self._turn = Turn()
         self._inbox = inbox
         self._opened = opened
 
@@ -215,6 +238,12 @@ class Messages:
         return self
 
     async def __anext__(self) -> Message:
+        with self._turn:
+            await self._open()
+        return self._opened.popleft()
+
+    async def _open(self) -> None:
+        """Wait until there is a message."""
         while not self._opened:
             batch = await self._inbox.get(1, 0.0)
             if batch is None:
@@ -223,4 +252,3 @@ class Messages:
             for packet in batch.packets:
                 self._opened.append(Message(packet, batch.generation, number))
                 number += packet.packet_id is not None
-        return self._opened.popleft()

@@ -2,6 +2,9 @@
 
 # ruff: noqa: ARG001 - a clock is installed by being asked for
 
+from collections.abc import AsyncIterator, Callable
+
+import pytest
 import trio
 import trio.testing
 from mqtt5 import (
@@ -13,6 +16,7 @@ from mqtt5 import (
 )
 from trio.testing import MockClock
 
+from appliance.mqtt.client import Client
 from tests.support.mqtt.scripted import qos1
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 from tests.support.mqtt.scripted_client import RESUMED, StandingClock, client_of, gathered
@@ -277,3 +281,23 @@ async def test_no_message_is_handed_to_two_iterators(broker: ScriptedBroker, aut
         acknowledged = [(await peer.expect(PubAckPacket)).packet_id for _ in range(40)]
         assert acknowledged == [number + more for number in range(1, 21) for more in (0, 100)], "in order of arrival"
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("iterate", [Client.batches, Client.messages])
+async def test_two_tasks_do_not_share_one_iterator(
+    broker: ScriptedBroker, autojump_clock: MockClock, iterate: Callable[[Client], AsyncIterator[object]]
+) -> None:
+    async with client_of(broker) as client, trio.open_nursery() as nursery:
+        peer = await broker.peer()
+        iterator = iterate(client)
+        nursery.start_soon(anext, iterator)
+        await trio.sleep(1)
+        with pytest.raises(RuntimeError, match="an iterator of its own"):
+            await anext(iterator)
+        await peer.send(qos1(1))
+        await trio.sleep(1)
+        with trio.move_on_after(1) as scope:
+            await anext(iterator)
+        assert scope.cancelled_caught
+        await peer.send(qos1(2))
+        assert await anext(iterator), "a wait that was cancelled is over"
