@@ -227,7 +227,7 @@ class Message:
 
 
 class Messages:
-    """Iterates over an inbox message by message, like ``Batches``. ``opened`` is the rest of a chunk, for the next one."""
+    """Iterates over an inbox message by message, like ``Batches``. ``opened`` is the rest of a chunk, for any."""
 
     def __init__(self, inbox: Inbox, opened: deque[Message]) -> None:
         self._turn = Turn()
