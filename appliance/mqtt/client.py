@@ -16,8 +16,9 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import trio
 from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFilter, Will
@@ -25,11 +26,12 @@ from mqtt5 import ConnAckPacket, QoS, RetainHandling, SubAckReasonCode, TopicFil
 from appliance.backoff import Backoff
 from appliance.clock import Clock, SystemClock
 from appliance.mqtt import topics
-from appliance.mqtt.connection import Connection
+from appliance.mqtt.connection import LOG, Connection
 from appliance.mqtt.errors import NegativeAckError, sole_cause
 from appliance.mqtt.inbox import Batches, InboundBatch, Message, Messages
 from appliance.mqtt.journal import Journal
 from appliance.mqtt.link import Link, LinkChanges, LinkState, Statistics
+from appliance.mqtt.manual import Manual
 from appliance.mqtt.publishing import Publishing
 from appliance.mqtt.states import State
 from appliance.mqtt.subscribing import Subscribing
@@ -56,7 +58,8 @@ class Client:
 
     ``will`` is published by the broker when the connection breaks, and when ``async with`` is left by an exception.
     ``authenticate`` answers the broker's steps of ``authentication_method``; see ``terms.Authenticate``. ``journal``
-    keeps over a crash what QoS 1 and 2 have in memory; see ``appliance.mqtt.journal``.
+    keeps over a crash what QoS 1 and 2 have in memory; see ``appliance.mqtt.journal``. With ``manual`` what a broker
+    sends goes there, and ``messages``, ``batches`` and ``publish`` are not for use; ``log`` is a logger of structlog.
     """
 
     def __init__(
@@ -83,14 +86,15 @@ class Client:
         max_packet_size: int | None = None,
         user_properties: UserProperties = (),
         journal: Journal | None = None,
+        manual: Manual | None = None,
+        log: Any = LOG,
         reconnect: bool = True,
         keep_trying: bool = False,
         connect_timeout: float = CONNECT_SECONDS,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._transport = _transport(hostname, port, unix_socket, transport)
-        self._settings = Settings(
+        settings = Settings(
             identifier=identifier if identifier is not None else f"appliance-{secrets.token_hex(8)}",
             username=username,
             password=password.encode() if isinstance(password, str) else password,
@@ -108,27 +112,28 @@ class Client:
             request_problem_info=request_problem_info,
             request_response_info=request_response_info,
             user_properties=user_properties,
+            manual=manual is not None,
         )
-        self._journal = journal
         self._reconnect = reconnect
         self._keep_trying = keep_trying
-        self._connect_timeout = connect_timeout
         self._backoff = backoff or Backoff()
-        self._clock = clock or SystemClock()
+        self._new_connection = partial(
+            Connection,
+            _transport(hostname, port, unix_socket, transport),
+            settings,
+            connect_timeout=connect_timeout,
+            backoff=self._backoff,
+            clock=clock or SystemClock(),
+            journal=journal,
+            manual=manual,
+            log=log,
+        )
         self._life: AbstractAsyncContextManager[None] | None = None
         self._begin(generation=0)
 
     def _begin(self, generation: int) -> None:
         """Start from nothing, but go on counting connections: a batch of an earlier life is no batch of this one."""
-        self._connection = Connection(
-            self._transport,
-            self._settings,
-            connect_timeout=self._connect_timeout,
-            backoff=self._backoff,
-            clock=self._clock,
-            generation=generation,
-            journal=self._journal,
-        )
+        self._connection = self._new_connection(generation=generation)
         self._board = self._connection.board
         self._session = self._connection.session
         self._publishing = Publishing(self._connection)

@@ -45,7 +45,7 @@ from appliance.mqtt.terms import Settings, refuses
 from appliance.mqtt.topics import shown
 from appliance.mqtt.transport import BROKEN, Transport
 
-log = structlog.get_logger(__name__)
+LOG = structlog.get_logger(__name__)
 
 STABLE_SECONDS = 5.0
 """A connection that lived this many seconds was a good one: after it the delays start at the first again."""
@@ -80,13 +80,14 @@ class Connection:
         generation: int = 0,
         journal: Journal | None = None,
         manual: Manual | None = None,
+        log: Any = LOG,
     ) -> None:
         self.transport = transport
         self.session = Session(settings, generation, journal)
         self.earlier = generation
         self.inbox = Inbox(bound=settings.receive_max)
         self.receipts = Receipts()
-        self.subscriptions = Subscriptions()
+        self.subscriptions = Subscriptions(renew_kept=manual is None)
         self.board = LinkBoard(transport.name)
         self.inbox.close(self.board.lost())  # until it runs
         self.progress = trio.lowlevel.ParkingLot()  # there may be room to publish
@@ -100,6 +101,7 @@ class Connection:
             backoff.maximum, maximum=CONTEST_FACTOR * backoff.maximum, jitter=backoff.jitter, random=backoff.random
         )
         self._clock = clock
+        self._log = log
         self._manual = manual
         self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
         self._at_once = False  # dropped on purpose: no delay before the next connection
@@ -114,6 +116,7 @@ class Connection:
             UnsubAck: self._on_unsuback,
         }
         if manual is not None:
+            manual.attach(self)
             self._handlers |= {
                 Publishes: manual.on_publishes,
                 PubAcks: self._and_progress(manual.on_acks),
@@ -154,7 +157,9 @@ class Connection:
             if lived >= CONTESTED_SECONDS:
                 self._contest.reset()
             delay = self._delay(outcome)
-            log.warning("mqtt connection down", endpoint=self.transport.name, why=describe(outcome), retry_in=delay)
+            self._log.warning(
+                "mqtt connection down", endpoint=self.transport.name, why=describe(outcome), retry_in=delay
+            )
             await trio.sleep(delay)
 
     def close(self, detail: str, *, broken: bool = False) -> None:
@@ -164,6 +169,8 @@ class Connection:
         self.receipts.abandon()
         self.subscriptions.close()
         self.progress.unpark_all()
+        if self._manual is not None:
+            self._manual.on_lost()
 
     def leave_with_will(self) -> None:
         """Have the broker publish our will, if we have one, when this connection ends."""
@@ -222,7 +229,7 @@ class Connection:
         self.wake()
 
     def _log_refusal(self, pattern: str, why: str) -> None:
-        log.error("mqtt subscription refused", endpoint=self.transport.name, filter=shown(pattern), why=why)
+        self._log.error("mqtt subscription refused", endpoint=self.transport.name, filter=shown(pattern), why=why)
 
     async def _serve(self, begun: float) -> Outcome:
         """Serve one connection, from the first byte to the last."""
@@ -250,8 +257,11 @@ class Connection:
         if taken_over(outcome):
             state = LinkState.TAKEN_OVER
             self.taken_over += 1
-            log.error("another client seems to use our client id", endpoint=self.transport.name, times=self.taken_over)
+            what = "another client seems to use our client id"
+            self._log.error(what, endpoint=self.transport.name, times=self.taken_over)
         self.board.post(Link(state, self.session.generation, detail=describe(outcome)))
+        if self._manual is not None:
+            self._manual.on_lost()
         return outcome
 
     def _delay(self, outcome: Outcome) -> float:
@@ -273,7 +283,7 @@ class Connection:
         present = event.connack.session_present
         generation = self.session.generation
         # A connection without a session to come back to (a probe, a command) may be one of very many.
-        note = log.info if self._durable else log.debug
+        note = self._log.info if self._durable else self._log.debug
         note("mqtt connected", endpoint=self.transport.name, generation=generation, session_present=present)
         self.inbox.renew(generation, redelivered=present)
         if self._manual is not None:

@@ -59,6 +59,12 @@ class PacketIds:
         self._last = packet_id
         return packet_id
 
+    def skip_to(self, packet_id: int) -> None:
+        """Go on after this id, as if it had been the last one taken."""
+        if packet_id >= len(self._used):
+            self._used.extend(bytes(packet_id + 1 - len(self._used)))
+        self._last = packet_id
+
     def claim(self, packet_id: int) -> None:
         """Take the id that a caller has chosen. Raises ValueError for one that is in use, or is none."""
         if not 0 < packet_id <= LAST_PACKET_ID:

@@ -1,8 +1,11 @@
 """The place of a caller that takes the steps of each exchange by itself, such as ``appliance.mqtt.aiomqtt``."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appliance.mqtt.events import Connected, PubAcks, PubComps, Publishes, PubRecs, PubRels
+
+if TYPE_CHECKING:
+    from appliance.mqtt.connection import Connection
 
 
 class Manual(Protocol):
@@ -10,6 +13,10 @@ class Manual(Protocol):
 
     Quick, and never waits. What it needs of the session it has from the connection.
     """
+
+    def attach(self, connection: "Connection") -> None:
+        """Begin a life of the client over this connection, before anything comes."""
+        ...
 
     def on_publishes(self, event: Publishes) -> None:
         """Take messages of the current connection."""
@@ -25,4 +32,8 @@ class Manual(Protocol):
 
     def on_connected(self, event: Connected) -> None:
         """Note a new connection, before anything comes over it."""
+        ...
+
+    def on_lost(self) -> None:
+        """Note that there is no connection: one has ended, or the client is closed."""
         ...

@@ -152,8 +152,18 @@ class Reception:
                 self._keep(packet_id)
         return acks, len(done)
 
-    def answer(self, number: int, packet: PubAckPacket | PubRecPacket) -> None:
-        """Answer message ``number`` with this packet once it is settled, instead of with a success."""
+    def answer(self, generation: int, number: int, packet: PubAckPacket | PubRecPacket) -> None:
+        """Answer a message with this packet once it is settled, instead of with a success.
+
+        One of QoS 2 of an older connection that is refused before it comes again is handed out when it does.
+        """
+        if generation != self._generation:
+            resent = self._resent.get(packet.packet_id)
+            if resent is None:
+                if refuses(packet.reason_code):
+                    self._held.pop(packet.packet_id, None)
+                return
+            number = resent
         keeps = isinstance(packet, PubRecPacket) and not refuses(packet.reason_code)
         self._answers[number] = _Answer(packet.packet_id, packet.write(), keeps)
 

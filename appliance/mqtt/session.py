@@ -63,7 +63,7 @@ class Session:
         self._framing = Framing(settings.max_packet_size)
         self._reception = Reception(settings, journal, saved.kept)
         self._out = Output()
-        self._ids = PacketIds()
+        self.packet_ids = self._ids = PacketIds()
         self._sending = Sending(self._ids, self._out.write, journal, saved, manual=settings.manual)
         self._requests = Requests(self._ids)
         self._opening = Opening()
@@ -222,8 +222,7 @@ class Session:
 
     def answer(self, generation: int, number: int, packet: mqtt5.PubAckPacket | mqtt5.PubRecPacket) -> None:
         """Answer message ``number`` of that connection with this packet, once it and those before it are settled."""
-        if generation == self.generation and self.state is State.CONNECTED:
-            self._reception.answer(number, packet)
+        self._reception.answer(generation, number, packet)
 
     def subscribe(self, filters: Sequence[mqtt5.TopicFilter], terms: Terms = NO_TERMS) -> int:
         """Queue one SUBSCRIBE; return its packet id, which the ``SubAck`` event carries.

@@ -62,9 +62,14 @@ class Request:
 
 
 class Subscriptions:
-    """See the module's docstring."""
+    """See the module's docstring.
 
-    def __init__(self) -> None:
+    ``renew_kept``: renew also what the broker has granted in a session that it kept, which makes it send retained
+    messages again as the filters say.
+    """
+
+    def __init__(self, *, renew_kept: bool = True) -> None:
+        self._renew_kept = renew_kept
         self._wanted: dict[str, Subscription] = {}
         self._held: dict[str, Subscription] = {}  # by the broker, as far as it said
         self._granted: dict[str, SubAckReasonCode] = {}  # on this connection
@@ -130,9 +135,10 @@ class Subscriptions:
         """Start a new connection: renew what is wanted, ask again what was not answered."""
         outstanding = [request for request in self._outstanding() if not request.ours]
         self._asked = {}
-        self._granted = {}
         if not session_present:
             self._held = {}
+        trusted = {} if self._renew_kept else self._held
+        self._granted = {pattern: code for pattern, code in self._granted.items() if pattern in trusted}
         callers = deque[Request]()
         for request in outstanding:
             if not (request.abandoned and request.filters):
@@ -140,7 +146,11 @@ class Subscriptions:
             elif session_present:
                 self._hold(request)
         ending = {pattern for request in callers for pattern in request.patterns if not request.filters}
-        wanted = [subscription for pattern, subscription in self._wanted.items() if pattern not in ending]
+        wanted = [
+            subscription
+            for pattern, subscription in self._wanted.items()
+            if pattern not in ending and trusted.get(pattern) != subscription
+        ]
         self._unsent = deque(_renewals(wanted))
         self._unsent.extend(callers)
         self._restore([pattern for pattern in self._held if pattern not in self._wanted])
