@@ -15,7 +15,8 @@ SESSION_SECONDS = 3600
 
 def at(server: EjabberdServer, **options: Any) -> Client:
     """Return a client of anybody."""
-    return Client(server.host, server.port, **{**ANYBODY, "backoff": Backoff(first=0.01, maximum=0.1), **options})
+    options.setdefault("port", server.port)
+    return Client(server.host, **{**ANYBODY, "backoff": Backoff(first=0.01, maximum=0.1), **options})
 
 
 def durable(server: EjabberdServer, identifier: str, **options: Any) -> Client:

@@ -2,7 +2,7 @@
 
 import pytest
 import trio
-from mqtt5 import DisconnectReasonCode, PubAckReasonCode, RetainHandling, SubAckReasonCode
+from mqtt5 import DisconnectReasonCode, PubAckReasonCode, PubRecReasonCode, RetainHandling, SubAckReasonCode
 
 from appliance.mqtt.errors import NegativeAckError
 from appliance.mqtt.inbox import InboundBatch
@@ -12,7 +12,7 @@ from tests.support.ejabberd_clients import DEADLINE, at, durable, payloads, rece
 from tests.support.ejabberd_server import EjabberdServer
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_messages_go_both_ways(ejabberd: EjabberdServer, prefix: str, qos: int) -> None:
     async with at(ejabberd) as one, at(ejabberd) as other:
         assert int(await one.subscribe(f"{prefix}/#", max_qos=qos)) == qos
@@ -99,15 +99,35 @@ async def test_an_ended_subscription_brings_nothing_and_one_that_never_was_ends_
 
 async def test_properties_come_through(ejabberd: EjabberdServer, prefix: str) -> None:
     properties = MessageProperties(
-        expiry_interval=3600, content_type="application/json", user_properties=(("k", "v"), ("k", "w"))
+        expiry_interval=3600,
+        content_type="application/json",
+        response_topic=f"{prefix}/answers",
+        correlation_data=b"\x00\xff",
+        user_properties=(("k", "v"), ("k", "w")),
     )
     async with at(ejabberd) as client:
         await client.subscribe(f"{prefix}/#")
         await client.publish(f"{prefix}/x", b"1", properties=properties)
         [packet] = await received(client, 1)
         assert packet.content_type == "application/json"
+        assert (packet.response_topic, packet.correlation_data) == (f"{prefix}/answers", b"\x00\xff")
         assert list(packet.user_properties) == [("k", "v"), ("k", "w")]
         assert 3590 <= (packet.message_expiry_interval or 0) <= 3600
+
+
+async def test_a_request_is_answered_where_it_says(ejabberd: EjabberdServer, prefix: str) -> None:
+    async with at(ejabberd) as asks, at(ejabberd) as answers:
+        await answers.subscribe(f"{prefix}/questions")
+        await asks.subscribe(f"{prefix}/answers")
+        question = MessageProperties(response_topic=f"{prefix}/answers", correlation_data=b"7")
+        await asks.publish(f"{prefix}/questions", b"6 * 7", properties=question)
+        [asked] = await received(answers, 1)
+        assert asked.response_topic is not None
+        await answers.publish(
+            asked.response_topic, b"42", properties=MessageProperties(correlation_data=asked.correlation_data)
+        )
+        [answer] = await received(asks, 1)
+        assert (answer.payload, answer.correlation_data) == (b"42", b"7")
 
 
 async def test_a_topic_that_nobody_reads_is_published_to_without_an_error(
@@ -122,10 +142,11 @@ async def test_what_its_rules_forbid_is_refused_in_words_and_the_connection_stay
     ejabberd: EjabberdServer, prefix: str
 ) -> None:
     async with at(ejabberd) as client:
-        for topic in ("closed/x", "$SYS/x"):
+        for topic, qos in (("closed/x", 1), ("$SYS/x", 1), ("closed/x", 2)):
             with pytest.raises(NegativeAckError, match="topic name invalid") as publish:
-                await client.publish(topic, b"1")
-            assert publish.value.reason_code == PubAckReasonCode.TOPIC_NAME_INVALID
+                await client.publish(topic, b"1", qos=qos)
+            code = PubAckReasonCode.TOPIC_NAME_INVALID if qos == 1 else PubRecReasonCode.TOPIC_NAME_INVALID
+            assert publish.value.reason_code == code
         for pattern in ("closed/#", "open/2/3/4/5/6/7/8/9"):  # eight slashes are too many for it
             with pytest.raises(NegativeAckError, match="topic filter invalid") as subscription:
                 await client.subscribe(pattern)
