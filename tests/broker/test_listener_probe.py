@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -86,15 +84,6 @@ async def spoil(mosquitto: Mosquitto, path: Path, text: str) -> None:
     os.truncate(path, 0)
     path.write_text(text)
     assert await mosquitto.reload()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short folder that the broker's user can enter."""
-    path = Path(tempfile.mkdtemp(prefix="edge-probe-", dir="/tmp"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 async def test_it_is_well_while_devices_can_publish(folder: Path) -> None:

@@ -26,8 +26,8 @@ from appliance.devices.seats import changes
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Kind
-from tests.broker.test_credentials_sync import SyncSetup, accepted, open_sync
 from tests.support.postgres_server import Database, ground
+from tests.support.synced_broker import SyncSetup, accepted, open_sync
 from tests.support.tenants import BY, GRACE, TENANT, issue_tenant, sell
 
 pytestmark = pytest.mark.real

@@ -1,8 +1,6 @@
 """What the broker keeps of messages with the retain flag: with a real Mosquitto, a real Postgres, and who publishes."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +22,11 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
-from tests.support.postgres_server import Database, ground
+from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
 
 READING = b'{"temperature": 21.5}'
 MARK = "appliance/test"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short folder that every user can enter."""
-    path = Path(tempfile.mkdtemp(prefix="edge-kept-", dir=ground()))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @dataclass
