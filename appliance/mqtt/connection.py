@@ -34,7 +34,6 @@ from appliance.mqtt.outcomes import (
     StreamLost,
     describe,
     not_connected,
-    stream_error_text,
     taken_over,
 )
 from appliance.mqtt.pump import Pump
@@ -44,6 +43,7 @@ from appliance.mqtt.subscriptions import Request, Subscriptions
 from appliance.mqtt.terms import Settings, refuses
 from appliance.mqtt.topics import shown
 from appliance.mqtt.transport import BROKEN, Transport
+from appliance.mqtt.transport.causes import reason
 
 LOG = structlog.get_logger(__name__)
 
@@ -242,7 +242,7 @@ class Connection:
         except trio.TooSlowError:
             outcome = StreamLost(f"no answer within {self._connect_timeout:g} s")
         except BROKEN as error:
-            outcome = StreamLost(stream_error_text(error), error)
+            outcome = StreamLost(reason(error), error)
         else:
             self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
             outcome = await self._pump.run(stream, deadline)

@@ -1,7 +1,5 @@
 """How a connection ended, and how that is told to people. No I/O."""
 
-import os
-import ssl
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -56,21 +54,6 @@ def _words(code: ConnAckReasonCode | DisconnectReasonCode) -> str:
 
 def _joined(text: str, detail: str) -> str:
     return f"{text} ({detail})" if detail else text
-
-
-def stream_error_text(error: Exception) -> str:
-    """Return why there is no stream, without the address that trio repeats; of several addresses, each cause once."""
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        causes = [one for one in cause.exceptions if isinstance(one, OSError)]
-        return "; ".join(dict.fromkeys(stream_error_text(one) for one in causes))
-    if isinstance(error, ssl.SSLError):  # its numbers are not the system's
-        return f"TLS failed: {error}"
-    if not isinstance(error, OSError):  # trio tells what broke a stream as the cause
-        return stream_error_text(cause) if isinstance(cause, Exception) else str(error) or "the stream is closed"
-    if error.errno is not None and error.errno > 0:  # name resolution has negative numbers of its own
-        return os.strerror(error.errno)
-    return error.strerror or str(error)
 
 
 def taken_over(outcome: Outcome) -> bool:

@@ -12,11 +12,13 @@ from appliance.mqtt.outcomes import StreamLost
 from appliance.mqtt.session import Session
 from appliance.mqtt.states import State
 from appliance.mqtt.transport import BROKEN
+from appliance.mqtt.transport.causes import CLOSED, reason
 
 CHUNK_BYTES = 65536
 DISCONNECT_SECONDS = 1.0
 LAST_WORDS_SECONDS = 1.0
 """Seconds for which to read on when nothing can be written any more: what the broker said before it closed."""
+UNANSWERED = " without an answer: does it speak MQTT 5 on this port, or only 3.1.1?"
 WRITE_BYTES = 65536
 """Bytes of one write, which the broker has to take within the time after which its silence would end the connection."""
 
@@ -120,7 +122,7 @@ class Pump:
         except trio.TooSlowError:
             self._give_up(0.0, f"the broker reads nothing for {self._session.keep_alive.patience:g} s")
         except BROKEN as error:  # the reader notices as well, and has read what the broker sent before
-            self._give_up(LAST_WORDS_SECONDS, str(error.__cause__ or error) or "the broker reads no more")
+            self._give_up(LAST_WORDS_SECONDS, reason(error))
 
     def _give_up(self, seconds: float, why: str) -> None:
         """End the connection after so many seconds, unless it ends before."""
@@ -147,13 +149,11 @@ class Pump:
                 try:
                     data = bytes(await stream.receive_some(CHUNK_BYTES))
                 except BROKEN as error:
-                    return StreamLost(str(error.__cause__ or error) or "connection reset", error)
+                    reset = connecting and isinstance(error.__cause__, ConnectionError)
+                    return StreamLost(reason(error) + (UNANSWERED if reset else ""), error)
             now = trio.current_time()
             if data == b"":
-                unanswered = (
-                    " without an answer: does it speak MQTT 5 on this port, or only 3.1.1?" if connecting else ""
-                )
-                return StreamLost(f"the broker closed the connection{unanswered}")
+                return StreamLost(CLOSED + (UNANSWERED if connecting else ""))
             if data is None and now >= deadline:
                 return StreamLost("the broker did not answer CONNECT in time")
             ending = self._react(session.tick(now) if data is None else session.receive_data(data, now))

@@ -15,6 +15,8 @@ from typing import Self
 
 import pytest
 
+from tests.support.certificates import Certificate
+
 PROGRAM = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or "/usr/sbin/mosquitto"
 USER = "mosquitto"
 START_SECONDS = 30.0
@@ -40,8 +42,9 @@ class MosquittoServer:
     """One broker in a folder of its own, on a private loopback port and, if wished, on a Unix socket.
 
     ``users`` (name -> password) makes a password file and refuses anonymous clients. ``config`` adds lines to
-    the global part of its configuration. Started as root it runs as the user ``mosquitto``. The port stays the
-    same over ``stop``/``kill`` and ``start``; so does the store when ``persistence`` is on.
+    the global part of its configuration. With a ``certificate`` it speaks TLS on ``tls_port`` as well, and demands
+    certificates of ``client_ca`` there, if that is given. Started as root it runs as the user ``mosquitto``. Ports stay
+    the same over ``stop``/``kill`` and ``start``; so does the store when ``persistence`` is on.
     """
 
     def __init__(
@@ -52,9 +55,12 @@ class MosquittoServer:
         persistence: bool = False,
         users: Mapping[str, str] | None = None,
         config: Sequence[str] = (),
+        certificate: Certificate | None = None,
+        client_ca: str | None = None,
     ) -> None:
         self.host = "127.0.0.1"
         self.port = 0
+        self.tls_port = 0
         self.directory = Path(tempfile.mkdtemp(prefix="edge-mq-", dir="/tmp"))
         self.unix_socket = str(self.directory / "mqtt.sock") if unix else None
         self._tcp = tcp
@@ -65,6 +71,11 @@ class MosquittoServer:
         self.directory.chmod(0o755)
         if self._users:
             self._write_users()
+        self._certificate = certificate
+        self._client_ca = client_ca
+        if certificate is not None:
+            certificate.files(self.directory)
+            (self.directory / "ca.pem").write_text(client_ca or certificate.pem)
         self._own(self.directory, *self.directory.iterdir())
 
     @property
@@ -79,6 +90,7 @@ class MosquittoServer:
             fresh = self._tcp and not self.port
             if fresh:
                 self.port = _free_port()
+                self.tls_port = _free_port() if self._certificate is not None else 0
             self._launch()
             if self._accepts():
                 return
@@ -158,6 +170,10 @@ class MosquittoServer:
             lines.append(f"listener {self.port} {self.host}")
         if self.unix_socket is not None:
             lines.append(f"listener 0 {self.unix_socket}")
+        if self._certificate is not None:
+            lines += [f"listener {self.tls_port} {self.host}", f"cafile {self.directory}/ca.pem"]
+            lines += [f"certfile {self.directory}/certificate.pem", f"keyfile {self.directory}/key.pem"]
+            lines.append(f"require_certificate {'true' if self._client_ca else 'false'}")
         return "\n".join(lines) + "\n"
 
     def _launch(self) -> None:

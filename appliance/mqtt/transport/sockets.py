@@ -1,8 +1,7 @@
-"""Ways to get a byte stream to a broker. TLS and WebSocket are further classes of the same shape."""
+"""Plain sockets: TCP, and Unix sockets of this machine."""
 
 import socket
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
@@ -13,23 +12,6 @@ SEND_BUFFER_BYTES = 1024 * 1024
 """As much as the kernel allows (often 416 KiB). While publishers keep Mosquitto busy it reads one PUBACK of ours for
 eight messages of theirs. With the default of 208 KiB some 48,000 fill the socket; then we may not write before three
 quarters of them are read: a third of a second in which nothing is received."""
-
-
-BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What says that a stream cannot be had, or is lost. TLS of Trio fails in a handshake with the second."""
-
-
-class Transport(Protocol):
-    """The address of a broker, and how to connect to it."""
-
-    @property
-    def name(self) -> str:
-        """The endpoint as people write it; without secrets."""
-        ...
-
-    async def open(self) -> trio.abc.Stream:
-        """Return a new stream. Raises one of ``BROKEN`` when there is none; the caller sets the deadline."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +58,6 @@ class Unix:
         """Return a connected stream."""
         stream = await trio.open_unix_socket(self.path)
         return _with_options(stream, (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES))
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStream:
-    """A stream that somebody else has connected, for a client of one connection (``reconnect`` off)."""
-
-    stream: trio.abc.Stream
-    name: str
-
-    async def open(self) -> trio.abc.Stream:
-        """Return the stream."""
-        await trio.lowlevel.checkpoint()
-        return self.stream
 
 
 def _with_options(stream: trio.SocketStream, *options: tuple[int, int, int]) -> trio.SocketStream:
