@@ -36,6 +36,8 @@ from appliance.keyring import Keyring, SealingKey, decode, encode, new_key
 log = structlog.get_logger(__name__)
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+SOCKETS = "sockets"
+"""The link in the data folder to the folder of Unix sockets."""
 SOCKETS_PREFIX = "edge-appliance-"
 MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits into 107
 
@@ -138,13 +140,13 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
         with _told_when_full(path):
             instance = _instance(path / "instance.json")
             keys = _keys(path / "keys.json")
-            sockets = _make_sockets(path / "sockets")
+            sockets = _make_sockets(path / SOCKETS)
         try:
             yield DataDir(path, instance, keys, sockets)
         finally:
             run_file.unlink(missing_ok=True)
             shutil.rmtree(sockets, ignore_errors=True)
-            (path / "sockets").unlink(missing_ok=True)
+            (path / SOCKETS).unlink(missing_ok=True)
 
 
 def _make(path: Path) -> None:

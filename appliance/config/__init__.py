@@ -38,7 +38,7 @@ from appliance.errors import ConfigurationError
 
 __all__ = ["FIELDS", "MASK", "Alerts", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
 __all__ += ["Presence", "Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
-__all__ += ["default_data_dir", "load", "masked", "warnings"]
+__all__ += ["default_data_dir", "load", "locate_data_dir", "masked", "warnings"]
 
 DEFAULT = "default"
 """The origin of a value that neither the file nor the environment gives."""
@@ -78,6 +78,19 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
         key = next((key for key in keys if origins[key] != DEFAULT), keys[0])
         raise ConfigurationError(f"{origins[key]}: {key}: {fault}")
     return Loaded(config, origins, file)
+
+
+def locate_data_dir(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return ``data_dir`` alone. A fault elsewhere in the configuration does not matter if the environment gives it.
+
+    Raises ConfigurationError.
+    """
+    field = FIELDS["data_dir"]
+    if field.variable not in environ:
+        return load(path, environ).config.data_dir
+    given = given_in_environment({field.variable: environ[field.variable]}, FIELDS)[field.key]
+    folder: Path = given.value()  # type: ignore[assignment]
+    return folder
 
 
 def _build(values: Mapping[str, Any], file: Path | None) -> Config:
