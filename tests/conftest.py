@@ -49,7 +49,6 @@ REAL_FILES = {
     "children/test_keeper.py",
     "children/test_leftovers.py",
     "children/test_process.py",
-    "mqtt/interop/test_sessions.py",
     "db/test_locks.py",
     "test_main.py",
 }

@@ -7,16 +7,17 @@ from mqtt5 import PublishPacket
 
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
+from appliance.mqtt.transport import Transport
 from tests.support.ejabberd_server import ANYBODY, EjabberdServer
 
 DEADLINE = 60.0
 SESSION_SECONDS = 3600
 
 
-def at(server: EjabberdServer, **options: Any) -> Client:
-    """Return a client of anybody."""
-    options.setdefault("port", server.port)
-    return Client(server.host, **{**ANYBODY, "backoff": Backoff(first=0.01, maximum=0.1), **options})
+def at(server: EjabberdServer, *, transport: Transport | None = None, **options: Any) -> Client:
+    """Return a client of anybody; without a transport over TCP."""
+    way = {"hostname": server.host, "port": server.port} if transport is None else {"transport": transport}
+    return Client(**{**way, **ANYBODY, "backoff": Backoff(first=0.01, maximum=0.1), **options})
 
 
 def durable(server: EjabberdServer, identifier: str, **options: Any) -> Client:

@@ -76,6 +76,16 @@ class EjabberdServer:
         assert self._process is not None, "the broker is not running"
         return self._process.pid
 
+    def url(self, scheme: str) -> str:
+        """Return its address by ``mqtt``, ``mqtts``, ``ws`` or ``wss``."""
+        ports = {
+            "mqtt": f"{self.port}",
+            "mqtts": f"{self.tls_port}",
+            "ws": f"{self.websocket_port}{PATH}",
+            "wss": f"{self.tls_websocket_port}{PATH}",
+        }
+        return f"{scheme}://localhost:{ports[scheme]}"
+
     def start(self) -> None:
         """Start the broker and return once it accepts connections."""
         fresh = not self.port

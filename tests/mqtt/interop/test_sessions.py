@@ -109,19 +109,3 @@ async def test_a_wrong_password_is_refused_in_words(ejabberd: EjabberdServer) ->
         async with at(ejabberd, username=name, password="another one"):
             pass
     assert caught.value.reason_code == ConnAckReasonCode.NOT_AUTHORIZED
-
-
-async def test_a_restart_ends_all_sessions_and_the_client_subscribes_again() -> None:
-    """Its sessions are in memory: what it had taken for us and not delivered is lost, which no client can mend."""
-    with EjabberdServer() as server:
-        async with durable(server, "ours") as ours, at(server) as device:
-            await ours.subscribe("t/#")
-            server.kill()
-            with trio.fail_after(DEADLINE):
-                assert (await ours.disconnected()).detail == "the broker closed the connection"
-            server.start()
-            with trio.fail_after(DEADLINE):
-                await ours.ready()
-            assert not ours.session_present
-            await device.publish("t/x", b"after")
-            assert await payloads(ours, 1) == [b"after"]
