@@ -122,6 +122,11 @@ class Arrivals:
             end = max(end, heapq.heappop(self._held)[1])
         return self._take(end - self._base)
 
+    @property
+    def settled(self) -> set[int]:
+        """The numbers of messages that are done and wait for an older one."""
+        return {number for first, end in self._held for number in range(max(first, self._base), end)}
+
     def _take(self, count: int) -> bytes:
         if not count:
             return b""

@@ -5,17 +5,19 @@ states, by its packet id, which live as long as the session, over connections:
 
 | state | since                    | the message comes again                       | PUBREL                     |
 |-------|--------------------------|-----------------------------------------------|----------------------------|
-| held  | it was handed out        | on a later connection: PUBREC once it is kept | protocol error             |
-| kept  | its caller acknowledged  | PUBREC once more                              | PUBCOMP, and the id is free|
+| held  | it was handed out        | on a later connection: PUBREC once it is done | protocol error             |
+| kept  | its PUBREC could leave   | PUBREC once more                              | PUBCOMP, and the id is free|
 
 So what was handed out is not handed out again, whatever becomes of the connection, and what its caller acknowledges
-after the connection was lost is acknowledged all the same. Aliases, and the order of acknowledgements, belong to one
+after the connection was lost is acknowledged all the same. What is done and still waits for older messages when the
+connection is lost is kept. PUBRECs leave in the order of arrival, also those of messages that come again
+([MQTT-4.6.0-3]): one that is kept is held again while older ones wait. Aliases, and that order, belong to one
 connection.
 
 The usual case, messages of QoS 0 and 1 with a topic each, passes by all of this: see ``Session._on_publishes``.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from mqtt5 import (
@@ -35,19 +37,25 @@ from appliance.mqtt.terms import Settings, refuses
 from appliance.mqtt.violations import message_fault, protocol_error
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An acknowledgement that is no PUBACK of success; ``keeps``: from then on the packet id is kept."""
+@dataclass(slots=True)
+class _Held:
+    """A message of QoS 2 that was handed out as ``number`` of connection ``generation``, with the answer it will get.
 
-    packet_id: int
+    ``keeps``: that is no refusal. ``settled``: its caller is done, or has none any more.
+    """
+
+    generation: int
+    number: int
     encoded: bytes
-    keeps: bool
+    keeps: bool = True
+    settled: bool = False
 
 
 class Reception:
     """See the module's docstring. ``repeated`` counts messages of QoS 2 that came again and were not handed out."""
 
     __slots__ = (
+        "_again",
         "_aliases",
         "_announced",
         "_answers",
@@ -56,8 +64,9 @@ class Reception:
         "_held",
         "_journal",
         "_kept",
-        "_resent",
+        "_places",
         "_settings",
+        "_slots",
         "repeated",
     )
 
@@ -66,8 +75,10 @@ class Reception:
         self._settings = settings
         self._journal = journal
         self._kept = set(kept)
-        self._held: dict[int, tuple[int, int]] = {}  # packet id -> generation and number under which it was handed out
-        self.begin(0)
+        self._held: dict[int, _Held] = {}  # by packet id
+        self._places: dict[tuple[int, int], int] = {}  # generation and number -> packet id of what is held
+        self._generation = 0
+        self._clear()
 
     def __len__(self) -> int:
         """Return the number of messages that are not acknowledged on this connection."""
@@ -76,15 +87,28 @@ class Reception:
     def begin(self, generation: int) -> None:
         """Start a new connection, with its number."""
         self._generation = generation
+        self._clear()
+
+    def end(self) -> None:
+        """End the connection: what its callers are done with is not forgotten, though its answer could not leave."""
+        waiting, settled = self._slots, self._arrivals.settled
+        self._clear()
+        for number in settled:
+            if number in waiting:
+                self._done(waiting[number])
+
+    def _clear(self) -> None:
         self._arrivals = Arrivals(self._encoded)
         self._aliases: dict[int, str] = {}
-        self._resent: dict[int, int] = {}  # held ones that came again on this connection: packet id -> number
-        self._answers: dict[int, _Answer] = {}  # by number
+        self._slots: dict[int, int] = {}  # number -> packet id of QoS 2, unanswered on this connection
+        self._again: dict[int, int] = {}  # ... and back, of those that came again
+        self._answers: dict[int, bytes] = {}  # number -> PUBACK that says more than success
         self._announced: set[int] = set()  # released by the broker, and the caller has not answered yet
 
     def forget(self) -> None:
         """Drop all ids of QoS 2: the broker has lost the session."""
         self._held = {}
+        self._places = {}
         for packet_id in sorted(self._kept):
             self._drop(packet_id)
 
@@ -103,20 +127,24 @@ class Reception:
         Return them with their full topics, the acknowledgements of repeated ones, and the fault behind them, if any.
         """
         sound: list[PublishPacket] = []
+        fresh: set[int] = set()  # packet ids of QoS 2 among them
         answers: list[bytes] = []
         fault: FramingFault | None = None
         free = self.free - len(self._kept)
         for packet in packets:
-            free -= packet.packet_id is not None
+            exact = packet.qos == QoS.EXACTLY_ONCE
+            free -= packet.packet_id is not None and not (exact and packet.packet_id in self._kept)
             fault = message_fault(packet, free)
             full = packet if fault is not None or packet.topic_alias is None else self._with_topic(packet)
             if isinstance(full, FramingFault):
                 fault = full
-            elif fault is None and packet.qos != QoS.EXACTLY_ONCE:
+            elif fault is None and not exact:
                 sound.append(full)
             elif fault is None:
-                known = self._known(packet.packet_id or 0)
+                packet_id = packet.packet_id or 0
+                known = _second(packet_id) if packet_id in fresh else self._known(packet_id)
                 if known is None:
+                    fresh.add(packet_id)
                     sound.append(full)
                 elif isinstance(known, bytes):
                     answers.append(known)
@@ -140,32 +168,26 @@ class Reception:
 
         Return the acknowledgements that may now leave, and the number of messages that were kept.
         """
-        numbers = range(first, first + count)
-        done = [packet_id for packet_id, (of, number) in self._held.items() if of == generation and number in numbers]
+        done = [packet_id for packet_id in map(self._places.get, self._among(generation, first, count)) if packet_id]
         acks = b""
         for packet_id in done:
-            resent = self._resent.pop(packet_id, None)
-            if resent is not None:
-                acks += self._arrivals.settle(resent, 1)
+            number = self._again.get(packet_id)
+            if number is None:
+                self._done(packet_id)
             else:
-                del self._held[packet_id]
-                self._keep(packet_id)
+                acks += self._arrivals.settle(number, 1)
         return acks, len(done)
 
     def answer(self, generation: int, number: int, packet: PubAckPacket | PubRecPacket) -> None:
-        """Answer a message with this packet once it is settled, instead of with a success.
-
-        One of QoS 2 of an older connection that is refused before it comes again is handed out when it does.
-        """
-        if generation != self._generation:
-            resent = self._resent.get(packet.packet_id)
-            if resent is None:
-                if refuses(packet.reason_code):
-                    self._held.pop(packet.packet_id, None)
-                return
-            number = resent
-        keeps = isinstance(packet, PubRecPacket) and not refuses(packet.reason_code)
-        self._answers[number] = _Answer(packet.packet_id, packet.write(), keeps)
+        """Answer a message with this packet once it is settled, instead of with a success."""
+        if isinstance(packet, PubAckPacket):
+            if generation == self._generation:
+                self._answers[number] = packet.write()
+            return
+        held = self._held.get(self._places.get((generation, number), 0))
+        if held is not None:
+            held.encoded = packet.write()
+            held.keeps = not refuses(packet.reason_code)
 
     def released(self, packet_id: int) -> bytes | FramingFault | None:
         """Take in a PUBREL; return the PUBCOMP, or the fault, or None when no such id is kept."""
@@ -198,43 +220,69 @@ class Reception:
 
     def _known(self, packet_id: int) -> bytes | FramingFault | None:
         """Return the answer to a message of QoS 2 that came before, the fault of it, or None when it is a new one."""
-        if packet_id in self._kept:
+        held = self._held.get(packet_id)
+        if held is None:
+            if packet_id not in self._kept:
+                return None
             self.repeated += 1
-            return PubRecPacket(packet_id).write()
-        if packet_id not in self._held:
-            return None
-        generation, _ = self._held[packet_id]
-        if generation == self._generation or packet_id in self._resent:
-            return protocol_error(f"packet id {packet_id} for a second message of QoS 2")  # [MQTT-4.3.3-2]
-        self.repeated += 1
-        self._resent[packet_id] = number = self._arrivals.add([packet_id])
-        self._answers[number] = _Answer(packet_id, PubRecPacket(packet_id).write(), keeps=True)
-        return b""
+            encoded = PubRecPacket(packet_id).write()
+            if not len(self._arrivals):
+                return encoded
+            self._kept.discard(packet_id)
+            held = self._held[packet_id] = _Held(0, 0, encoded, settled=True)
+        elif held.generation == self._generation or packet_id in self._again:
+            return _second(packet_id)
+        else:
+            self.repeated += 1
+        self._again[packet_id] = number = self._arrivals.add([packet_id])
+        self._slots[number] = packet_id
+        return self._arrivals.settle(number, 1) if held.settled else b""
 
     def _hand_out(self, sound: list[PublishPacket]) -> None:
         """Hold the messages of QoS 2 among those that are about to be added."""
         number = self._arrivals.next_number
         for packet in sound:
-            if packet.packet_id is None:
+            packet_id = packet.packet_id
+            if packet_id is None:
                 continue
             if packet.qos == QoS.EXACTLY_ONCE:
-                self._held[packet.packet_id] = (self._generation, number)
-                self._answers[number] = _Answer(packet.packet_id, PubRecPacket(packet.packet_id).write(), keeps=True)
+                self._held[packet_id] = _Held(self._generation, number, PubRecPacket(packet_id).write())
+                self._places[self._generation, number] = self._slots[number] = packet_id
             number += 1
 
+    def _among(self, generation: int, first: int, count: int) -> Iterable[tuple[int, int]]:
+        """Yield the places from ``first`` on that may be held, whichever of the two ways is shorter."""
+        if count <= len(self._places):
+            return [(generation, number) for number in range(first, first + count)]
+        return [place for place in self._places if place[0] == generation and first <= place[1] < first + count]
+
     def _encoded(self, first: int, packet_ids: list[int]) -> bytes:
-        if not self._answers:
+        if not self._slots and not self._answers:
             return pubacks(packet_ids)
         parts = []
         for number, packet_id in enumerate(packet_ids, first):
-            answer = self._answers.pop(number, None)
-            if answer is None:
-                parts.append(pubacks([packet_id]))
-                continue
-            if self._held.pop(packet_id, None) is not None and answer.keeps:
-                self._keep(packet_id)
-            parts.append(answer.encoded)
+            if self._slots.pop(number, None) is not None:
+                parts.append(self._answered(packet_id))
+            else:
+                parts.append(self._answers.pop(number, b"") or pubacks([packet_id]))
         return b"".join(parts)
+
+    def _answered(self, packet_id: int) -> bytes:
+        """End the wait for the caller; return the PUBREC."""
+        held = self._held.pop(packet_id)
+        self._places.pop((held.generation, held.number), None)
+        self._again.pop(packet_id, None)
+        if held.keeps:
+            self._keep(packet_id)
+        return held.encoded
+
+    def _done(self, packet_id: int) -> None:
+        """Note that the caller of a message is done, while there is no connection that waits for the answer."""
+        held = self._held[packet_id]
+        if held.keeps:
+            self._answered(packet_id)
+        else:
+            held.settled = True  # it is refused when it comes again
 
     def _keep(self, packet_id: int) -> None:
         if self._journal is not None:
@@ -276,3 +324,7 @@ class Reception:
             topic_alias=alias,
             user_properties=packet.user_properties,
         )
+
+
+def _second(packet_id: int) -> FramingFault:
+    return protocol_error(f"packet id {packet_id} for a second message of QoS 2")  # [MQTT-4.3.3-2]

@@ -94,7 +94,7 @@ class Session:
         self._out.write(settings.connect_packet(clean_start=settings.clean_start and not self.met).write())
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
-        """Return the events of a chunk. All its messages are in one ``Publishes``; an ``Ending`` comes last."""
+        """Return the events of a chunk. Its messages are in one ``Publishes`` mostly; an ``Ending`` comes last."""
         if self.state is State.DISCONNECTED:
             return []
         self.keep_alive.received(now)
@@ -171,6 +171,7 @@ class Session:
         """End the connection: what is unacknowledged waits for the next one."""
         self._step(Step.ENDED)
         self._sending.outgoing.suspend()
+        self._reception.end()
         self._requests.clear()
         self.keep_alive = KeepAlive(0, 0, 0)
 
@@ -304,7 +305,7 @@ class Session:
     def _deliver(self, packets: list[PublishPacket], ids: list[int], events: list[Event]) -> None:
         first = self._reception.add(ids)
         for index, event in enumerate(events):
-            if isinstance(event, Publishes):  # other packets came in between: still one event a chunk
+            if isinstance(event, Publishes) and event.first + event.count == first:  # others came in between
                 event.packets.extend(packets)
                 events[index] = Publishes(event.packets, event.first, event.count + len(ids))
                 return

@@ -3,7 +3,9 @@
 import pytest
 from mqtt5 import (
     ConnAckPacket,
+    DisconnectPacket,
     DisconnectReasonCode,
+    PingRespPacket,
     PubAckPacket,
     PubAckReasonCode,
     PubCompPacket,
@@ -17,6 +19,7 @@ from mqtt5 import (
 
 from appliance.mqtt.events import Publishes, PubRels
 from appliance.mqtt.session import Session
+from appliance.mqtt.states import State
 from tests.support.mqtt.scripted import accept, connected_session, failure, qos1, sent, written
 
 
@@ -223,3 +226,97 @@ def test_a_topic_that_is_no_name_gives_no_alias_its_meaning() -> None:
     session = connected_session(topic_alias_max=1)
     broken = aliased("a/??", 1).write().replace(b"a/??", b"a/#b")
     assert failure(session, broken).reason_code == DisconnectReasonCode.TOPIC_NAME_INVALID
+
+
+# What one connection leaves to the next
+
+
+def test_what_is_done_but_waits_for_an_older_message_is_not_forgotten_with_the_connection() -> None:
+    session = connected_session()
+    receive(session, exact(1), exact(2))
+    assert session.acknowledge(1, 1, 1) == 0
+    reconnected(session)
+    assert session.receive_data(written(exact(1, duplicate=True), exact(2, duplicate=True)), 0.0) == []
+    assert session.acknowledge(1, 0, 1) == 1
+    assert sent(session) == [PubRecPacket(1), PubRecPacket(2)]
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_what_comes_again_is_answered_in_the_order_of_arrival_on_any_connection(connections: int) -> None:
+    session = connected_session()
+    receive(session, exact(1), exact(2))
+    for _ in range(connections):
+        reconnected(session)
+        session.acknowledge(1, 1, 1)
+        assert session.receive_data(written(exact(1, duplicate=True), exact(2, duplicate=True)), 0.0) == []
+        assert sent(session) == [], "the older one is not done"
+    session.acknowledge(1, 0, 1)
+    assert sent(session) == [PubRecPacket(1), PubRecPacket(2)]
+
+
+def test_what_is_answered_counts_once_when_it_comes_again() -> None:
+    session = connected_session(receive_max=3)
+    session.acknowledge(1, receive(session, exact(1), exact(2), exact(3)).first, 2)
+    reconnected(session)
+    again = [exact(number, duplicate=True) for number in (1, 2, 3)]
+    assert session.receive_data(written(*again), 0.0) == []
+    session.acknowledge(1, 2, 1)
+    assert sent(session) == [PubRecPacket(number) for number in (1, 2, 3)]
+    session.receive_data(PubRelPacket(2).write(), 0.0)
+    assert receive(session, exact(2)).count == 1, "one of three is over"
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_an_id_that_comes_twice_on_a_connection_ends_it_however_the_chunks_are(chunks: int) -> None:
+    session = connected_session()
+    if chunks == 2:
+        receive(session, exact(1))
+        session.receive_data(exact(1).write(), 0.0)
+    else:
+        publishes, _ = session.receive_data(written(exact(1), exact(1)), 0.0)
+        assert isinstance(publishes, Publishes)
+        assert publishes.packets == [exact(1)]
+    assert session.state is State.DISCONNECTED
+
+
+def test_a_message_that_comes_again_between_others_does_not_shift_their_numbers() -> None:
+    session = connected_session()
+    receive(session, exact(1))
+    reconnected(session)
+    data = written(qos1(5, b"before"), PingRespPacket(), exact(1, duplicate=True), qos1(6, b"behind"))
+    first, second = session.receive_data(data, 0.0)
+    assert isinstance(first, Publishes)
+    assert isinstance(second, Publishes)
+    session.acknowledge(2, first.first, first.count)
+    session.acknowledge(2, second.first, second.count)
+    assert sent(session) == [PubAckPacket(5)], "a message of an older connection is not done"
+    session.acknowledge(1, 0, 1)
+    assert sent(session) == [PubRecPacket(1), PubAckPacket(6)]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_refusal_of_a_message_of_an_older_connection_is_its_answer(before: bool) -> None:
+    session = connected_session()
+    receive(session, exact(1))
+    refusal = PubRecPacket(1, reason_code=PubRecReasonCode.QUOTA_EXCEEDED)
+
+    def refuse() -> None:
+        session.answer(1, 0, refusal)
+        session.acknowledge(1, 0, 1)
+
+    reconnected(session)
+    if before:
+        refuse()
+    assert session.receive_data(exact(1, duplicate=True).write(), 0.0) == []
+    if not before:
+        refuse()
+    assert sent(session) == [refusal]
+    assert receive(session, exact(1, b"new")).packets == [exact(1, b"new")]
+
+
+def test_nothing_is_sent_behind_a_goodbye() -> None:
+    session = connected_session()
+    receive(session, exact(1))
+    session.disconnect()
+    assert session.acknowledge(1, 0, 1) == 1
+    assert sent(session) == [DisconnectPacket()]
