@@ -49,7 +49,7 @@ def nothing_in_use(client: Client) -> bool:
     """No packet id, receipt or request is left, and no publisher's turn is held."""
     session = client._session
     return (
-        not session._ids.in_use
+        not session.packet_ids.in_use
         and not len(session.outgoing)
         and not client._connection.receipts._open
         and not any(True for _ in client._connection.subscriptions._outstanding())

@@ -95,7 +95,7 @@ def torture(chance: random.Random) -> int:
     session.tick(12.0)
     assert len(session.data_to_send(12.0)) < 100_000
     session.connection_lost()
-    assert session._ids.in_use == len(session.outgoing), "only messages keep their ids"
+    assert session.packet_ids.in_use == len(session.outgoing), "only messages keep their ids"
     return found
 
 
