@@ -3,21 +3,21 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from appliance.db import roles
 from appliance.people.role import Role
 from appliance.web.http.cookies import SESSION
+from tests.support import fork_server
+from tests.support.fork_server import Forked
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import PostgresServer, create_database, drop_database
-from tests.support.project import ROOT
 from tests.support.web.accounts import Person, sign_browser_in
 from tests.support.web.demo_fixture import fill_database
 
@@ -40,7 +40,10 @@ class Dashboard:
     customers: str | None = None
     """With it, people are who they are; without, everybody is an operator."""
     port: int = 0
-    _process: subprocess.Popen[str] | None = None
+    _process: Forked | None = None
+    _orders: TextIO | None = None
+    _output: TextIO | None = None
+    """Open as long as the process, which logs there too."""
 
     @property
     def url(self) -> str:
@@ -49,23 +52,20 @@ class Dashboard:
 
     def start(self) -> Self:
         """Start it; again on the same port after ``kill``."""
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.support.web.dashboard_process",
-                str(self.port),
-                self.conninfo,
-                *self._own_people(),
-            ],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        theirs, orders = os.pipe()
+        output, written = os.pipe()
+        self._orders, self._output = os.fdopen(orders, "w"), os.fdopen(output)
+        self._process = fork_server.dashboards().start(
+            "tests.support.web.dashboard_process",
+            [str(self.port), self.conninfo, *self._own_people()],
             env={**os.environ, "TZ": "Europe/Oslo"},
+            stdin=theirs,
+            stdout=written,
+            stderr=sys.stderr.fileno(),
         )
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        os.close(theirs)
+        os.close(written)
+        for line in self._output:
             if line.strip().isdigit():
                 self.port = int(line)
                 return self
@@ -76,16 +76,19 @@ class Dashboard:
 
     def publish(self, device: str, **metrics: float) -> None:
         """Have a batch with one reading committed."""
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"device": device, "metrics": metrics}) + "\n")
-        self._process.stdin.flush()
+        assert self._orders is not None
+        self._orders.write(json.dumps({"device": device, "metrics": metrics}) + "\n")
+        self._orders.flush()
 
     def kill(self) -> None:
         """Kill it."""
         if self._process is not None:
+            assert self._orders is not None
+            assert self._output is not None
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+            self._orders.close()
+            self._output.close()
             self._process = None
 
 
