@@ -2,14 +2,12 @@
 
 A broker without our subscription acknowledges what devices publish and drops it. So the embedded broker's device
 listener follows the state of our session: subscribed and kept in the broker's store -> open; lost -> close, subscribe,
-open again. With an external broker there is no listener of ours; a lost session is only reported.
+open again. With an external broker there is no listener of ours; ``session_watch`` tells what it loses.
 """
 
 import structlog
 import trio
 
-from appliance.broker.clients import SESSION_SECONDS
-from appliance.broker.session_terms import shortfall
 from appliance.children.mosquitto import Mosquitto
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import LinkState
@@ -42,19 +40,3 @@ async def keep_gate(
             log.warning("the broker's store does not hold the subscription; subscribing again")
             await trio.sleep(RETRY_SECONDS)
             client.drop_connection()
-
-
-async def watch_session(client: Client, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """For an external broker: report when it has lost a session that we had, and what it does not grant us."""
-    had_session, told = False, None
-    task_status.started()
-    async for link in client.link_changes():
-        if link.state is not LinkState.READY:
-            continue
-        if had_session and not link.session_present:
-            log.error(LOST)
-        had_session = True
-        missing = shortfall(link.connack, SESSION_SECONDS)
-        if missing is not None and missing != told:
-            log.warning("the broker grants our session less than it should", missing=missing)
-        told = missing

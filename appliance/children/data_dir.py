@@ -5,6 +5,7 @@ data_dir/
   instance.json    identity; the MQTT client id in it is a secret
   keys.json        keys of sealed secrets, newest first; as secret as what they seal
   clock.json       the service time as it was recorded last
+  broker-session   which external broker has our session
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
   reserve/         room kept back for a full disk (appliance.disk)

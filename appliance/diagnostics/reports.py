@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from appliance.broker.clients import SESSION_SECONDS
 from appliance.broker.room import RoomWatch
-from appliance.broker.session_terms import shortfall
+from appliance.broker.session_watch import SessionWatch
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.keeper import ChildState, ChildStatus
 from appliance.children.mosquitto import Mosquitto
@@ -111,7 +110,7 @@ def report_session(receive_max: int) -> Callable[[Client], Report]:
     def report(client: Client) -> Report:
         now, link, contested = client.statistics(), client.link, client_id_contest(client)
         if link.state is not LinkState.READY:
-            return Report(trouble=link.detail or link.state.value, count=now.received, last_error=contested)
+            return Report(trouble=link.trouble, count=now.received, last_error=contested)
         return Report("receives", count=now.received, waiting=now.waiting, room=receive_max, last_error=contested)
 
     return report
@@ -147,8 +146,9 @@ def dependencies(
     client: Client,
     watch: BrokerStatistics,
     room: RoomWatch,
+    session: SessionWatch | None,
 ) -> list[Dependency]:
-    """Return the status of Postgres and Mosquitto, embedded or external."""
+    """Return the status of Postgres and Mosquitto, embedded or external; ``session`` watches an external broker."""
     server = None if postgres is None else postgres.status
     kept = None if broker is None else broker.status
     return [
@@ -166,7 +166,7 @@ def dependencies(
             "Mosquitto" if broker is not None else "Broker",
             embedded=kept is not None,
             version=watch.version if broker is None else broker.program.version_text,
-            trouble=_trouble_of_broker(broker, client),
+            trouble=_trouble_of_broker(broker, client, session),
             restarts=0 if kept is None else kept.restarts,
             started_at=None if kept is None else kept.started_at,
             last_error=(None if kept is None else kept.last_error) or client_id_contest(client),
@@ -177,13 +177,12 @@ def dependencies(
     ]
 
 
-def _trouble_of_broker(broker: Mosquitto | None, client: Client) -> str | None:
-    link = client.link
-    if link.state is not LinkState.READY:
-        return link.detail or link.state.value
-    if broker is None:
-        return shortfall(link.connack, SESSION_SECONDS)
-    if broker.unsaved is None:
+def _trouble_of_broker(broker: Mosquitto | None, client: Client, session: SessionWatch | None) -> str | None:
+    if (away := client.link.trouble) is not None:
+        return away
+    if session is not None:
+        return session.trouble
+    if broker is None or broker.unsaved is None:
         return None
     return f"cannot save its queue ({broker.unsaved}): a stop of the broker loses what waits in it"
 

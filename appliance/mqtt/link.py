@@ -34,6 +34,15 @@ class Link:
         """Whether the broker has accepted us and nothing has ended that."""
         return self.state in {LinkState.CONNECTED, LinkState.READY}
 
+    @property
+    def trouble(self) -> str | None:
+        """Why messages do not come, for people; None when they do."""
+        if self.state is LinkState.READY:
+            return None
+        if self.state is LinkState.CONNECTED:
+            return "the broker has not granted our subscription"
+        return self.detail or self.state.value
+
 
 class LinkBoard:
     """The current link, and a way to wait for the next."""

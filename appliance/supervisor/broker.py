@@ -10,14 +10,14 @@ from mqtt5 import QoS, RetainHandling
 
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
-from appliance.broker.clients import SESSION_SECONDS, SUBSCRIPTION, probe_client, session_client, statistics_client
+from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.floods.record import FloodRecord
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
 from appliance.broker.log import BrokerLog
 from appliance.broker.neighbours import ANSWER_SECONDS, Identity, Neighbours
 from appliance.broker.room import RoomWatch
-from appliance.broker.session_terms import shortfall
+from appliance.broker.session_watch import SessionWatch
 from appliance.broker.source import BrokerSource
 from appliance.broker.statistics import BrokerStatistics
 from appliance.children.mosquitto import Mosquitto
@@ -30,7 +30,6 @@ from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
-from appliance.mqtt.link import LinkState
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
@@ -70,6 +69,8 @@ class BrokerAccess:
     storing: StoringProbe
     listener_probe: ListenerProbe | None
     """None when the broker is elsewhere."""
+    session_watch: SessionWatch | None
+    """None when the broker is our own."""
     disk_full: Callable[[], str | None]
     """Says why the disk that readings are written to is full; None while it is not."""
 
@@ -85,7 +86,7 @@ class BrokerAccess:
         elif postgres is not None and postgres.silent:
             away = SILENT
         link = self.client.link
-        broker = None if link.state is LinkState.READY else link.detail or link.state.value
+        broker = link.trouble
         if self.embedded is not None and self.embedded.silent:
             broker = SILENT
         probe = self.listener_probe
@@ -99,7 +100,7 @@ class BrokerAccess:
             self.room.trouble,
             self.disk_full(),
             None if self.embedded is None else self.embedded.unsaved,
-            None if self.embedded is not None else shortfall(link.connack, SESSION_SECONDS),
+            None if self.session_watch is None else self.session_watch.trouble,
         )
 
     def missing(self) -> bool:
@@ -140,6 +141,7 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         storage,
         _storing(base, storage, stream),
         _probe(config, embedded),
+        None if embedded is not None else _session_watch(base, client),
         partial(_disk_full, base, storage),
     )
     await tree.start("backlog credit", stream.backlog.run, lambda: pipeline.in_flight + client.statistics().waiting)
@@ -152,9 +154,9 @@ async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stre
         _shown_by_nobody if embedded is None else log.connected.connected,
     )
     await _start_janitor(base, known, broker)
-    if embedded is None:
-        await tree.start("session watch", listener_gate.watch_session, client)
-    else:
+    if broker.session_watch is not None:
+        await tree.start("session watch", broker.session_watch.run)
+    if embedded is not None:
         await _let_devices_in(base, storage, broker, embedded, users)
         await start_defence(base, defence, embedded, client)
     if broker.listener_probe is not None:
@@ -232,6 +234,10 @@ def _caught_up(base: Foundation, broker: BrokerAccess, pipeline: Pipeline) -> bo
     in_flight = pipeline.in_flight + broker.client.statistics().waiting
     held = 0.0 if pipeline.held_since is None else base.clock.monotonic() - pipeline.held_since
     return broker.ready() and held < HELD_SECONDS and in_flight < base.config.ingest.receive_max // 2
+
+
+def _session_watch(base: Foundation, client: Client) -> SessionWatch:
+    return SessionWatch(client, base.data.path / "broker-session", str(base.config.broker.url), base.clock)
 
 
 def _shown_by_nobody(_tenant_id: str, _device_id: str) -> None:

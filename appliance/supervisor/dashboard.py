@@ -119,6 +119,7 @@ def _snapshot(
             broker.client,
             broker.statistics,
             broker.room,
+            broker.session_watch,
         ),
         limits=partial(
             reports.resource_limits,
