@@ -167,3 +167,16 @@ async def test_a_message_that_is_too_large_for_it_ends_the_connection_in_words(
             link = await client.disconnected()
         code = DisconnectReasonCode.PACKET_TOO_LARGE.name.lower().replace("_", " ")
         assert f"the broker disconnected us: {code}" in link.detail
+
+
+async def test_it_sends_more_than_we_take_and_the_client_says_so(ejabberd: EjabberdServer, prefix: str) -> None:
+    """It does not look at our maximum packet size: with a session the message comes again and again."""
+    async with at(ejabberd) as device, durable(ejabberd, prefix, max_packet_size=1000) as ours:
+        await ours.subscribe(f"{prefix}/#")
+        await device.publish(f"{prefix}/x", bytes(500))
+        await device.publish(f"{prefix}/x", bytes(5000))
+        assert [len(packet.payload) for packet in await received(ours, 1)] == [500]
+        with trio.fail_after(DEADLINE):
+            link = await ours.disconnected()
+        assert "packet too large (a packet of 5" in link.detail
+        assert "at most 1000 are accepted)" in link.detail
