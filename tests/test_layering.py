@@ -38,7 +38,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "reading": set(),
     "severity": set(),
     # what the program is made of, whatever it does
-    "config": {"errors"},
+    # mqtt.transport: the address of the broker and the files of TLS are judged by what uses them
+    "config": {"errors", "mqtt.transport"},
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
     "runtime": {"backoff", "errors"},
     # adapters: the leaves, never one another

@@ -7,9 +7,9 @@ from appliance.broker.accounts import PROBE_USER
 from appliance.broker.entrance import Entrance, Question
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import Clock
-from appliance.config import Config
+from appliance.config import Broker, Config
 from appliance.mqtt.client import Client
-from appliance.mqtt.transport import Tcp, Transport
+from appliance.mqtt.transport import Transport, Unix, transport_to
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SESSION_SECONDS = 14 * 86_400
@@ -28,12 +28,9 @@ PROBE_CONNECT_SECONDS = 3.0
 """Seconds that a connection of the probe may take."""
 
 
-class _Address(TypedDict, total=False):
+class _Address(TypedDict):
     """Where and as whom a client connects; see :class:`Client`."""
 
-    hostname: str
-    port: int
-    unix_socket: str
     transport: Transport
     username: str | None
     password: str | None
@@ -49,8 +46,7 @@ def session_client(
     longest = LONGEST_RETRY_SECONDS if broker is None else LONGEST_OWN_RETRY_SECONDS
     address = _address(config, broker)
     if question is not None:
-        transport = Tcp(address.pop("hostname"), address.pop("port"))
-        address["transport"] = Entrance(transport, question)
+        address["transport"] = Entrance(address["transport"], question)
     return Client(
         **address,
         identifier=identifier,
@@ -97,14 +93,20 @@ def probe_client(broker: Mosquitto, host: str) -> Client:
     )
 
 
+def external_transport(broker: Broker) -> Transport:
+    """Return the way to the external broker."""
+    address = broker.address()
+    assert address is not None  # noqa: S101 - for the type checker; who asks has an external broker
+    return transport_to(address, broker.tls_files())
+
+
 def _address(config: Config, broker: Mosquitto | None) -> _Address:
     if broker is not None:
         endpoint = broker.endpoint
-        return {"unix_socket": str(endpoint.socket), "username": endpoint.username, "password": endpoint.password}
-    external, settings = config.broker.address() or ("", 0), config.broker
+        return {"transport": Unix(str(endpoint.socket)), "username": endpoint.username, "password": endpoint.password}
+    settings = config.broker
     return {
-        "hostname": external[0],
-        "port": external[1],
+        "transport": external_transport(settings),
         "username": settings.username,
         "password": None if settings.password is None else settings.password.reveal(),
     }

@@ -28,7 +28,7 @@ def _announce(serving: Serving) -> None:
     if serving.set_up_url is not None:
         lines += ["", "  Set-up link  open it in a browser to start; it works once, for one hour", ""]
         lines += [f"    {serving.set_up_url}", ""]
-    lines += [f"  MQTT broker  {serving.mqtt_host}:{serving.mqtt_port}"]
+    lines += [f"  MQTT broker  {serving.broker}"]
     if not serving.own_broker:
         lines += ["               its users are not managed here; `appliance device add` creates tokens for HTTP"]
     click.echo("\n".join([*lines, ""]))

@@ -5,7 +5,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import click
@@ -154,7 +154,7 @@ class Show:
 
     def _as_user(self, user: str, logins: Logins) -> Client:
         if user in logins.passwords and not self._external:
-            broker = BrokerAddress(self._broker.host, self._broker.port, user, logins.passwords[user])
+            broker = replace(self._broker, username=user, password=logins.passwords[user])
             return broker.client(f"show-{user}", NO_SESSION)
         return self._broker.client("show", NO_SESSION)
 

@@ -12,6 +12,7 @@ import click
 import trio
 
 from appliance import logs
+from appliance.broker.clients import external_transport
 from appliance.children.data_dir import read_run_file
 from appliance.cli import Invocation, showing
 from appliance.cli.database import running
@@ -140,9 +141,7 @@ def _demo_addresses(
 ) -> tuple[str, BrokerAddress]:
     """Return the addresses of the dashboard and the broker; an external broker's user is the configured one."""
     settings = invocation.config.broker
-    external = settings.address()
-    if external is not None and host is None:
-        host, port = external
+    if settings.url is not None and host is None:
         username, configured = username or settings.username, settings.password
         password = password or (None if configured is None else configured.reveal())
     return running(invocation.config).web_url, _broker(invocation, host, port, username or "", password)
@@ -153,16 +152,20 @@ def _broker(
 ) -> BrokerAddress:
     """Return where to publish: the broker of the options, or of the appliance that runs on the configured data folder.
 
-    Without a password the connection is anonymous, for brokers that allow that.
+    An external broker is reached as the appliance reaches it. Without a password the connection is anonymous, for
+    brokers that allow that.
     """
+    transport = None
     if host is None:
         folder = invocation.config.data_dir
         running = read_run_file(folder)
         if running is None:
             raise ApplianceError(f"no appliance is ready on {folder}: start one (appliance run), or give --host")
         host = LOOPBACK.get(running.mqtt_host, running.mqtt_host)
+        if port is None and invocation.config.broker.url is not None:
+            transport = external_transport(invocation.config.broker)
         port = port or running.mqtt_port
-    return BrokerAddress(host, port or 1883, username if password is not None else None, password)
+    return BrokerAddress(host, port or 1883, username if password is not None else None, password, transport)
 
 
 async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, run: str, shown: bool) -> OutcomeCounts:

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from appliance.config.schema import Broker, Config, Database, Delivery, Mail, Web
+from appliance.config.broker_rules import broker_faults, broker_warnings
+from appliance.config.schema import Config, Database, Delivery, Mail, Web
 from appliance.config.secret import weakness
 
 _MAX_URL = 2000
@@ -29,7 +30,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     broker, web, ingest = config.broker, config.web, config.ingest
     if broker.url is None and broker.port == web.port != 0 and _overlap(broker.host, web.host):
         yield ("web.port", "broker.port"), f"broker.port and web.port are both {web.port}; choose another for one"
-    yield from _broker_faults(broker)
+    yield from broker_faults(broker)
     if 2 * ingest.batch_size > ingest.receive_max:
         keys = ("ingest.batch_size", "ingest.receive_max")
         yield keys, f"batch_size must be at most half of receive_max (now {ingest.batch_size} and {ingest.receive_max})"
@@ -40,28 +41,12 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     for key, host in (("broker.host", broker.host), ("web.host", web.host), ("mail.host", config.mail.host)):
         if host is not None and (fault := _host_fault(host)):
             yield (key,), fault
-    for key, url in (("broker.url", broker.url), ("web.public_url", web.public_url)):
-        if url is not None and (fault := _url_fault(url)):
-            yield (key,), fault
+    if web.public_url is not None and (fault := _url_fault(web.public_url)):
+        yield ("web.public_url",), fault
     yield from _web_faults(web)
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
-
-
-def _broker_faults(broker: Broker) -> Iterator[tuple[tuple[str, ...], str]]:
-    if broker.url is None and (broker.username or broker.password):
-        keys = ("broker.username", "broker.password")
-        yield keys, "is for an external broker; set broker.url too, or leave it out"
-    if broker.url is not None and broker.bind_client_ids:
-        yield (
-            ("broker.bind_client_ids", "broker.url"),
-            "is for the embedded broker; leave it out",
-        )
-    if broker.password and not broker.username:
-        yield ("broker.password",), "needs broker.username too"
-    if broker.password and (weak := weakness(broker.password.reveal())):
-        yield ("broker.password",), weak
 
 
 def warnings(config: Config) -> Iterator[tuple[str, str]]:
@@ -70,6 +55,7 @@ def warnings(config: Config) -> Iterator[tuple[str, str]]:
         yield "web.public_url", _NO_PUBLIC_URL
     elif config.web.public_url.startswith("https:") and not config.web.trusted_proxies:
         yield "web.trusted_proxies", _NO_PROXIES
+    yield from broker_warnings(config.broker)
 
 
 def _web_faults(web: Web) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -7,26 +7,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 from appliance.config.secret import MASK, Secret
 from appliance.config.sources import fields_of
+from appliance.mqtt.transport import Address, TlsFiles
+from appliance.mqtt.transport.address import FORMS, parse
 
 SYSTEM_DATA_DIR = Path("/var/lib/appliance")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:%-]{1,253}\Z", description="a host name or an IP address")]
 Username = Annotated[str, Meta(pattern=r"^[!-~]{1,128}\Z", description="1 to 128 visible ASCII characters")]
-BrokerUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^mqtt://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]{1,253})(:[0-9]{1,5})?/?\Z",
-        description="mqtt://HOST or mqtt://HOST:PORT (user and password have keys of their own)",
-    ),
-]
+BrokerUrl = Annotated[str, Meta(description=FORMS)]
 PublicUrl = Annotated[
     str,
     Meta(
@@ -66,16 +61,20 @@ class Broker(Struct, frozen=True, kw_only=True):
     url: BrokerUrl | None = None
     username: Username | None = None
     password: Secret | None = None
+    ca_file: Path | None = None
+    client_certificate_file: Path | None = None
+    client_key_file: Path | None = None
     host: Host = "0.0.0.0"  # noqa: S104 - devices come from the network
     port: Port = 1883
     bind_client_ids: bool = False
 
-    def address(self) -> tuple[str, int] | None:
-        """Return host and port of the external broker; None when the broker is embedded."""
-        if self.url is None:
-            return None
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 1883
+    def address(self) -> Address | None:
+        """Return where the external broker is; None when the broker is embedded."""
+        return None if self.url is None else parse(self.url)
+
+    def tls_files(self) -> TlsFiles:
+        """Return whom to trust at the external broker, and who we are."""
+        return TlsFiles(self.ca_file, self.client_certificate_file, self.client_key_file)
 
 
 class Database(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import trio
 
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.transport import Tcp, Transport
 from appliance.simulate.devices import SimulatedMessage
 from appliance.simulate.fleet import Fleet
 from appliance.simulate.outcome_counts import OutcomeCounts
@@ -31,18 +32,18 @@ MOMENT_MESSAGES = 512
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
-    """The broker's address, and the user to publish as."""
+    """The broker's address, and the user to publish as; ``transport`` where it is not plain TCP to the address."""
 
     host: str
     port: int
     username: str | None = None
     password: str | None = None
+    transport: Transport | None = None
 
     def client(self, identifier: str, session_seconds: int = SESSION_SECONDS) -> Client:
         """Return a client that comes back after an interruption, within ``session_seconds`` with the session it had."""
         return Client(
-            self.host,
-            self.port,
+            transport=self.transport or Tcp(self.host, self.port),
             identifier=identifier,
             username=self.username,
             password=self.password,

@@ -60,6 +60,8 @@ class Serving:
     addresses: Sequence[str]
     mqtt_host: str
     mqtt_port: int
+    broker: str
+    """The address of the broker, for people."""
     set_up_url: str | None
     """Opens the set-up page once; None when somebody is there already."""
     own_broker: bool
@@ -157,7 +159,8 @@ async def _serving(base: Foundation, storage: Storage, broker: BrokerAccess, das
     path = await onboarding.offer(storage.pool, base.clock)
     mqtt_host, mqtt_port = broker.device_address(base.config)
     set_up_url = None if path is None else web_url + path
-    return Serving(web_url, addresses, mqtt_host, mqtt_port, set_up_url, broker.embedded is not None)
+    shown = str(base.config.broker.address() or f"{mqtt_host}:{mqtt_port}")
+    return Serving(web_url, addresses, mqtt_host, mqtt_port, shown, set_up_url, broker.embedded is not None)
 
 
 def _run_file(base: Foundation, storage: Storage, serving: Serving) -> RunFile:

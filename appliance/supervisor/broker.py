@@ -30,6 +30,7 @@ from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.transport.address import PORTS
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
@@ -112,9 +113,12 @@ class BrokerAccess:
         return not self.health().causes()
 
     def device_address(self, config: Config) -> tuple[str, int]:
-        """Return where devices publish."""
-        if self.embedded is None:
-            return config.broker.address() or ("", 0)
+        """Return where devices publish: at a broker elsewhere by MQTT, also where we are there by another way."""
+        address = config.broker.address()
+        if address is not None:
+            direct = "mqtts" if address.encrypted else "mqtt"
+            return address.host or "localhost", address.port if address.scheme == direct else PORTS[direct]
+        assert self.embedded is not None  # noqa: S101 - for the type checker; there is one of the two
         listener = self.embedded.devices
         return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.port
 
@@ -293,8 +297,7 @@ async def _meet_neighbours(base: Foundation) -> Neighbours:
     A broker that does not come within PATIENCE_SECONDS is asked when it does.
     """
     config, identity = base.config, Identity(base.instance, socket.gethostname(), base.clock.now())
-    address = "{}:{}".format(*config.broker.address() or ("", 0))
-    neighbours = Neighbours(statistics_client(config, None), identity, address, ANSWER_SECONDS)
+    neighbours = Neighbours(statistics_client(config, None), identity, str(config.broker.address()), ANSWER_SECONDS)
     report = reports.report_neighbours(lambda: neighbours.trouble)
     await base.tree.start("broker neighbours", neighbours.run, report=report)
     with trio.move_on_after(PATIENCE_SECONDS):

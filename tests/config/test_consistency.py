@@ -143,9 +143,3 @@ def test_good_database_addresses(url: str) -> None:
 def test_clear_text_to_another_machine_needs_a_word() -> None:
     url = "postgresql://me@db.example/x?sslmode=disable"
     load(None, {"APPLIANCE_DATABASE_URL": url, "APPLIANCE_DATABASE_ALLOW_INSECURE": "true"})
-
-
-def test_a_password_in_the_broker_address_is_not_repeated() -> None:
-    fault = fault_of("broker.url = 'mqtt://me:thisisverysecret@b'")
-    assert "have keys of their own" in fault
-    assert "thisisverysecret" not in fault

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import FIELDS, load, masked
+from tests.support.certificates import Authority
 from tests.support.configuring import STRONG, fault_of, load_text
 
 
@@ -31,7 +32,14 @@ def test_every_key_has_a_variable() -> None:
     environ = {field.variable: _text(value) for field, value in values.items() if value is not None}
     environ["APPLIANCE_WEB_PUBLIC_URL"] = "http://a"
     environ["APPLIANCE_DATABASE_URL"] = "postgresql:///a"
-    environ["APPLIANCE_BROKER_URL"] = "mqtt://a"
+    environ["APPLIANCE_BROKER_URL"] = "mqtts://a"
+    certificate, key = Authority().certificate("a").files(Path.cwd())
+    key.chmod(0o600)
+    environ |= {
+        "APPLIANCE_BROKER_CA_FILE": str(certificate),
+        "APPLIANCE_BROKER_CLIENT_CERTIFICATE_FILE": str(certificate),
+    }
+    environ["APPLIANCE_BROKER_CLIENT_KEY_FILE"] = str(key)
     environ["APPLIANCE_BROKER_USERNAME"] = "a"
     environ["APPLIANCE_BROKER_PASSWORD"] = STRONG
     environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}

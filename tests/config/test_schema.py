@@ -64,7 +64,7 @@ def test_unknown_keys_name_line_and_nearest(text: str, message: str) -> None:
             "web.trusted_proxies = ['nginx']",
             'web.trusted_proxies: its item "nginx" must be an address or a network, such as 127.0.0.1',
         ),
-        ("broker.url = 'tcp://a'", "broker.url: must be mqtt://HOST or mqtt://HOST:PORT"),
+        ("broker.url = 1883", "broker.url: must be mqtt://HOST[:PORT], mqtts://HOST[:PORT], ws://HOST[:PORT]/PATH"),
         ("mail.sender = 'a@b@c'", "mail.sender: must be a plain e-mail address, such as appliance@example.org"),
         ("mail.sender = 'a@b,c@d'", "mail.sender: must be a plain e-mail address"),
         ("mail.tls = 'ssl'", "mail.tls: must be "),
