@@ -43,8 +43,9 @@ class EjabberdServer:
     """One broker on private loopback ports, which stay the same over ``stop`` or ``kill`` and ``start``.
 
     Its sessions are in its memory alone; what is retained is on disk. ``users`` (name -> password) are its accounts;
-    by any other name comes in whoever gives a password. ``listener`` are the options of
-    its listeners, ``access_rules`` what those name. A certificate makes it listen with TLS too.
+    by any other name comes in whoever gives a password. ``listener`` are the options of its listeners,
+    ``access_rules`` what the options name. ``port`` is that for MQTT over TCP, 0 any. A certificate makes it listen
+    with TLS too.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class EjabberdServer:
         listener: Mapping[str, Any] | None = None,
         access_rules: Mapping[str, Any] | None = None,
         certificate: Certificate | None = None,
+        port: int = 0,
     ) -> None:
         self.host = HOST
+        self._wanted = port
         self.port = self.websocket_port = self.tls_port = self.tls_websocket_port = 0
         self.directory = Path(tempfile.mkdtemp(prefix="edge-ejabberd-", dir="/tmp"))
         self.directory.chmod(0o755)
@@ -145,6 +148,7 @@ class EjabberdServer:
         for probe in probes:
             probe.close()
         self.port, self.websocket_port, self.tls_port, self.tls_websocket_port = ports
+        self.port = self._wanted or self.port
 
     def _ports(self) -> tuple[int, ...]:
         plain = (self.port, self.websocket_port)
