@@ -21,9 +21,9 @@ def authentication_step(settings: Settings, packet: AuthPacket, *, connecting: b
     if settings.authenticate is None:
         detail = f"authentication by {method!r} has a further step, and nothing here answers it (`authenticate`)"
         return FramingFault(DisconnectReasonCode.NOT_AUTHORIZED, detail)
+    code = AuthReasonCode.CONTINUE_AUTHENTICATION
     try:
         data = settings.authenticate(packet)
-    except ValueError as error:
+        return AuthPacket(reason_code=code, authentication_method=method, authentication_data=data).write()
+    except ValueError as error:  # its own, or of data that no packet holds
         return FramingFault(DisconnectReasonCode.NOT_AUTHORIZED, f"authentication by {method!r}: {error}")
-    code = AuthReasonCode.CONTINUE_AUTHENTICATION
-    return AuthPacket(reason_code=code, authentication_method=method, authentication_data=data).write()

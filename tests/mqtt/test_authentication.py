@@ -56,9 +56,15 @@ def give_up(_: AuthPacket) -> bytes:
             DisconnectReasonCode.PROTOCOL_ERROR,
             "by 'SCRAM-SHA-1', which we did not",
         ),
+        (
+            connecting(lambda _: bytes(70_000)),
+            challenge(),
+            DisconnectReasonCode.NOT_AUTHORIZED,
+            "SHA-1': .*65535",
+        ),
         (connecting(give_up), challenge(method="X"), DisconnectReasonCode.PROTOCOL_ERROR, "it goes on with .* by 'X'"),
     ],
-    ids=["nobody answers", "given up", "not begun", "another method"],
+    ids=["nobody answers", "given up", "not begun", "more than a packet holds", "another method"],
 )
 def test_what_cannot_go_on_is_refused_by_name(
     session: Session, packet: AuthPacket, reason: DisconnectReasonCode, words: str

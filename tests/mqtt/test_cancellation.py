@@ -2,19 +2,20 @@
 
 # ruff: noqa: ARG001 - a clock is installed by being asked for
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from itertools import count
 
 import pytest
 import trio
 import trio.testing
-from mqtt5 import ConnAckPacket, QoS
+from mqtt5 import ConnAckPacket, PublishPacket, QoS
 from trio.testing import MockClock
 
 from appliance.mqtt.client import Client
+from appliance.mqtt.errors import SessionLostError
 from tests.support.mqtt.answering_broker import AnsweringBroker
 from tests.support.mqtt.nth_checkpoint import cancelled_at
-from tests.support.mqtt.scripted import qos1
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 from tests.support.mqtt.scripted_client import client_of
 
@@ -34,7 +35,9 @@ async def receive_one(client: Client) -> None:
 CALLS: dict[str, Work] = {
     "publish at most once": lambda client: client.publish("t", b"x", qos=0),
     "publish": lambda client: client.publish("t", b"x"),
+    "publish exactly once": lambda client: client.publish("t", b"x", qos=2),
     "publish beyond the window": lambda client: client.publish_many([("t", b"%d" % number) for number in range(8)]),
+    "publish exactly once beyond the window": lambda client: client.publish_many([("t", b"x")] * 4, qos=2),
     "subscribe": lambda client: client.subscribe("a"),
     "subscribe again": lambda client: client.subscribe("kept", max_qos=0),
     "unsubscribe": lambda client: client.unsubscribe("kept"),
@@ -57,10 +60,17 @@ def nothing_in_use(client: Client) -> bool:
     )
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.parametrize("slow", [False, True])
+RECEIVING = (receive, receive_one)
+ROUNDS = [(call, slow, QoS.AT_LEAST_ONCE) for call in CALLS.values() for slow in (False, True)]
+ROUNDS += [(call, slow, QoS.EXACTLY_ONCE) for call in RECEIVING for slow in (False, True)]
+NAMES = {call: name for name, call in CALLS.items()}
+
+
+@pytest.mark.parametrize(
+    ("call", "slow", "qos"), ROUNDS, ids=lambda value: NAMES[value] if callable(value) else str(value)
+)
 async def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind(
-    autojump_clock: MockClock, call: Work, slow: bool
+    autojump_clock: MockClock, call: Work, slow: bool, qos: QoS
 ) -> None:
     reached = True
     for number in count(1):
@@ -70,7 +80,7 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind(
             peer = await broker.peer()
             nursery.start_soon(answering.serve, peer)
             await client.subscribe("kept")
-            await peer.send(qos1(1, b"received"))
+            await peer.send(PublishPacket("t", b"received", qos=qos, packet_id=1))
             answering.pause = 1.0 if slow else 0.0
             returned = False
 
@@ -92,8 +102,9 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind(
             await client.publish("t", b"afterwards")
             if not answering.acknowledged:
                 await receive(client)
-                await trio.sleep(2)
+                await trio.sleep(5)
             assert answering.acknowledged == [1], number
+            assert answering.completed == [1] * (qos == QoS.EXACTLY_ONCE)
             await client.subscribe("afterwards")
             assert nothing_in_use(client), number
             assert client.generation == 1
@@ -130,3 +141,39 @@ async def test_a_client_that_is_cancelled_anywhere_while_it_comes_or_goes_leaves
                 break
         assert number > 10, "entering and leaving have some checkpoints each"
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_message_of_qos_2_that_is_cancelled_anywhere_around_a_reconnect_keeps_its_id_until_it_is_over(
+    autojump_clock: MockClock, kept: bool
+) -> None:
+    reached = True
+    for number in count(1):
+        broker, answering = ScriptedBroker(), AnsweringBroker()
+        answering.pause = 1.0
+        async with client_of(broker, keep_alive=0) as client, trio.open_nursery() as nursery:
+            nursery.start_soon(answering.serve_all, broker)
+            await client.connected()
+            broker.connack = ConnAckPacket(session_present=kept)
+
+            async def work() -> None:
+                async with trio.open_nursery() as calls:
+                    for payload in (b"1", b"2", b"3"):
+                        calls.start_soon(publish, payload)
+                    await trio.sleep(2.5)  # one is released, one answered
+                    client.drop_connection()
+
+            async def publish(payload: bytes) -> None:
+                with contextlib.suppress(SessionLostError):
+                    await client.publish("t", payload, qos=2)
+
+            reached = await cancelled_at(number, work)
+            assert client._session.packet_ids.in_use == len(client._session.outgoing), number
+            client.drop_connection()
+            await trio.sleep(30)
+            assert nothing_in_use(client), number
+            await client.publish("t", b"afterwards", qos=2)
+            nursery.cancel_scope.cancel()
+        if not reached:
+            break
+    assert number > 10

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from mqtt5 import (
+    AuthPacket,
+    AuthReasonCode,
     ConnAckPacket,
     DisconnectPacket,
     PingRespPacket,
     PubAckPacket,
+    PubCompPacket,
     PublishPacket,
+    PubRecPacket,
+    PubRecReasonCode,
     PubRelPacket,
     QoS,
     SubAckPacket,
@@ -23,7 +28,10 @@ from mqtt5 import (
     UnsubAckReasonCode,
 )
 
-from appliance.mqtt.events import Publishes
+from appliance.mqtt.events import Event, Publishes, PubRecs, PubRels
+from appliance.mqtt.session import Session
+from appliance.mqtt.states import State
+from appliance.mqtt.terms import refuses
 from tests.support.mqtt.scripted import new_session, qos1, written
 from tests.support.soak import times
 
@@ -33,6 +41,7 @@ MEMORY_BYTES = 1024 * 1024
 
 HEADERS = (0x20, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xE0, 0xF0)
 BODIES = (b"", b"\0", b"\0\1", b"\0\1\0", b"\0\1\x92\0", b"\0\0\x85", b"\xff\xff\x80\x80")
+ANSWERS = (PubAckPacket, PubRecPacket, PubRelPacket, PubCompPacket)
 PIECES = (
     *(bytes([header, len(body)]) + body for header in HEADERS for body in BODIES),
     b"\xff\xff\xff\x7f",
@@ -40,6 +49,18 @@ PIECES = (
     b"\x80" * 5,
     b"\x30\x06\0\3a/#\0",
     b"\x34\x06\0\1a\0\1\0",
+    b"\x3c\x06\0\1a\0\1\0",  # the same again
+    b"\x34\x06\0\1a\0\2\0",
+    b"\x32\x06\0\1a\0\2\0",
+    b"\x30\x07\0\1a\x03\x23\0\1",  # a topic alias
+    b"\x34\x08\0\0\0\3\x03\x23\0\1",  # without its topic
+    AuthPacket(reason_code=AuthReasonCode.CONTINUE_AUTHENTICATION, authentication_method="m").write(),
+    *(
+        kind(number).write()
+        for kind in (PubAckPacket, PubRecPacket, PubRelPacket, PubCompPacket)
+        for number in range(5)
+    ),
+    PubRecPacket(1, reason_code=PubRecReasonCode.QUOTA_EXCEEDED).write(),
     bytes(40),
     ConnAckPacket(receive_max=1, max_packet_size=20, max_qos=QoS.AT_MOST_ONCE).write(),
     ConnAckPacket(session_present=True).write(),
@@ -73,15 +94,64 @@ def mutated(chance: random.Random) -> bytes:
     return bytes(data)
 
 
+def new_victim(chance: random.Random) -> Session:
+    """Return a session that waits for CONNACK, or has something under way in each stage and in each direction."""
+    manual = chance.random() < 0.3
+    session = new_session(
+        receive_max=20,
+        max_packet_size=100_000,
+        keep_alive=10,
+        manual=manual,
+        topic_alias_max=chance.choice((0, 2)),
+        authentication_method=chance.choice((None, "m")),
+        authenticate=chance.choice((None, lambda _: b"answer", lambda _: bytes(70_000))),
+    )
+    session.connect(0.0)
+    if chance.random() < 0.2:
+        return session
+    session.receive_data(ConnAckPacket().write(), 0.0)
+    for qos in (QoS.AT_LEAST_ONCE, QoS.EXACTLY_ONCE, QoS.EXACTLY_ONCE, QoS.EXACTLY_ONCE):
+        session.publish("t", b"x", qos, retain=False)
+    session.subscribe([TopicFilter("a")])
+    session.unsubscribe(["b"])
+    session.receive_data(written(PubRecPacket(2), PubRecPacket(3)), 0.0)
+    if manual:
+        session.pubrel(PubRelPacket(3))
+    for number in (1, 2, 3):  # held, done behind another, answered
+        session.receive_data(PublishPacket("t", b"x", qos=QoS.EXACTLY_ONCE, packet_id=number).write(), 0.0)
+        session.acknowledge(1, number - 1, int(number == 3))
+    if chance.random() < 0.3:
+        session.acknowledge(1, 0, 1)
+    if chance.random() < 0.5:
+        session.connection_lost()
+        session.connect(0.0)
+        if chance.random() < 0.5:
+            session.receive_data(ConnAckPacket(session_present=True, receive_max=chance.choice((2, 9))).write(), 0.0)
+    return session
+
+
+def react(session: Session, event: Event, chance: random.Random) -> None:
+    """Do what a caller does, or does not."""
+    if chance.random() < 0.2:
+        return
+    match event:
+        case Publishes():
+            if chance.random() < 0.3 and session.state is State.CONNECTED:
+                refusal = PubRecPacket(event.packets[0].packet_id or 1, reason_code=PubRecReasonCode.QUOTA_EXCEEDED)
+                session.answer(session.generation, event.first, refusal)
+            session.acknowledge(session.generation, event.first, event.count)
+        case PubRecs() if session.settings.manual and session.state is State.CONNECTED:
+            for packet in event.packets:
+                if not refuses(packet.reason_code):
+                    session.pubrel(PubRelPacket(packet.packet_id))
+        case PubRels() if session.state is State.CONNECTED:
+            for release in event.packets:
+                session.pubcomp(PubCompPacket(release.packet_id))
+
+
 def torture(chance: random.Random) -> int:
     """Feed one stream to a session that has something under way; return the number of events."""
-    session = new_session(receive_max=20, max_packet_size=100_000, keep_alive=10)
-    session.connect(0.0)
-    if chance.random() < 0.8:
-        session.receive_data(ConnAckPacket().write(), 0.0)
-        session.publish("t", b"x", QoS.AT_LEAST_ONCE, retain=False)
-        session.subscribe([TopicFilter("a")])
-        session.unsubscribe(["b"])
+    session = new_victim(chance)
     data = mutated(chance)
     found = 0
     while data:
@@ -90,8 +160,7 @@ def torture(chance: random.Random) -> int:
         data = data[cut:]
         found += len(events)
         for event in events:
-            if isinstance(event, Publishes):
-                session.acknowledge(session.generation, event.first, event.count)
+            react(session, event, chance)
     session.tick(12.0)
     assert len(session.data_to_send(12.0)) < 100_000
     session.connection_lost()

@@ -6,7 +6,11 @@ from mqtt5 import (
     PingReqPacket,
     PingRespPacket,
     PubAckPacket,
+    PubCompPacket,
     PublishPacket,
+    PubRecPacket,
+    PubRelPacket,
+    QoS,
     SubAckPacket,
     SubscribePacket,
     UnsubAckPacket,
@@ -21,7 +25,8 @@ from tests.support.mqtt.scripted_client import GRANTED
 class AnsweringBroker:
     """Serves peers, and keeps what came.
 
-    ``subscriptions`` are the filters it holds, ``acknowledged`` the ids of PUBACKs, ``open`` its live connections.
+    ``subscriptions`` are the filters it holds, ``acknowledged`` the ids of PUBACKs and PUBRECs,
+    ``completed`` those of PUBCOMPs, ``open`` its live connections.
     ``pause`` is the seconds before each answer.
     """
 
@@ -29,6 +34,7 @@ class AnsweringBroker:
         self.subscriptions: set[str] = set()
         self.published: list[PublishPacket] = []
         self.acknowledged: list[int] = []
+        self.completed: list[int] = []
         self.open = 0
         self.pause = 0.0
 
@@ -48,9 +54,17 @@ class AnsweringBroker:
                     case PublishPacket():
                         self.published.append(packet)
                         if packet.packet_id is not None:
-                            await peer.send(PubAckPacket(packet.packet_id))
+                            kind = PubRecPacket if packet.qos == QoS.EXACTLY_ONCE else PubAckPacket
+                            await peer.send(kind(packet.packet_id))
+                    case PubRelPacket():
+                        await peer.send(PubCompPacket(packet.packet_id))
                     case PubAckPacket():
                         self.acknowledged.append(packet.packet_id)
+                    case PubRecPacket():
+                        self.acknowledged.append(packet.packet_id)
+                        await peer.send(PubRelPacket(packet.packet_id))
+                    case PubCompPacket():
+                        self.completed.append(packet.packet_id)
                     case SubscribePacket():
                         self.subscriptions |= {entry.pattern for entry in packet.topic_filters}
                         await peer.send(SubAckPacket(packet.packet_id, [GRANTED] * len(packet.topic_filters)))
