@@ -46,13 +46,15 @@ class DisconnectedError(MqttError):
 
 
 class SessionLostError(MqttError):
-    """The broker lost the session while messages of QoS 2 were under way: nobody knows whether they arrived.
+    """Nobody knows whether messages of QoS 2 arrived: the broker lost the session, or no longer takes them.
 
-    ``messages`` is how many. They are not sent again, since they would arrive twice if they had arrived.
+    The second is a broker whose limits became smaller while they were under way. ``messages`` is how many. They are not
+    sent again, since they would arrive twice if they had arrived.
     """
 
     def __init__(self, messages: int) -> None:
-        super().__init__(f"the broker lost our session: whether {messages} message(s) of QoS 2 arrived is not known")
+        why = "the broker lost our session, or no longer takes them"
+        super().__init__(f"{why}: whether {messages} message(s) of QoS 2 arrived is not known")
         self.messages = messages
 
 

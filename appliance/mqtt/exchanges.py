@@ -9,7 +9,8 @@ On a session that was kept, PUBRELs go out again in the order of their PUBRECs (
 packets in their original order, marked DUP ([MQTT-4.4.0-1], §3.3.1.1). Of a broker that lost the session, messages of
 QoS 1 are sent as new ones; one of QoS 2 ends, since nobody can tell any more whether it arrived, and one that the
 broker had answered by PUBREC has arrived. An exchange of QoS 2 that somebody else left in the session is ended by the
-answer that we know nothing of it (reason code 0x92): see ``Strays``.
+answer that we know nothing of it (reason code 0x92): see ``Strays``. So is one of ours whose message the broker's new
+limits do not allow: its packet id may not be used again before the broker has dropped it.
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from mqtt5 import PubRelPacket
+from mqtt5 import PubRelPacket, PubRelReasonCode
 
 from appliance.mqtt.inflight import LAST_PACKET_ID, RESERVED_IDS
 
@@ -64,10 +65,11 @@ class Resumption:
     refused: tuple[int, ...] = ()  # the broker's limits no longer allow them
     in_doubt: tuple[int, ...] = ()  # of QoS 2, and the session is lost: nobody knows whether they arrived
     arrived: tuple[int, ...] = ()  # of QoS 2, and the broker had said so before it lost the session
+    withdrawn: tuple[int, ...] = ()  # of QoS 2, no longer allowed, and perhaps arrived; each id is still in use
 
     @property
     def ended(self) -> tuple[int, ...]:
-        """All of them."""
+        """Those whose packet id is free."""
         return self.refused + self.in_doubt + self.arrived
 
 
@@ -111,11 +113,11 @@ class Outgoing:
 
     def acknowledge(self, packet_id: int) -> bool:
         """End a message of QoS 1 by its PUBACK; return False when none of that id is under way on this connection."""
-        encoded = self._sent.pop(packet_id, None)
-        if encoded is not None and encoded[0] & QOS_2:
-            self._sent[packet_id] = encoded
+        encoded = self._sent.get(packet_id)
+        if encoded is None or encoded[0] & QOS_2:
             return False
-        return encoded is not None
+        del self._sent[packet_id]
+        return True
 
     def stage(self, packet_id: int) -> ExchangeState | None:
         """Return how far the message of QoS 2 with that id is on this connection; None when there is none."""
@@ -157,16 +159,20 @@ class Outgoing:
             self._beyond = {}
         self._due.extend(packet for packet in self._beyond.values() if packet is not None)
         again: deque[tuple[int, bytes]] = deque()
-        refused, in_doubt = [], []
+        refused, in_doubt, withdrawn = [], [], []
         for packet_id, encoded in self._again:
             if encoded[0] & QOS_2 and not kept:
                 in_doubt.append(packet_id)
             elif sendable(encoded):
                 again.append((packet_id, _marked(encoded, duplicate=kept)))
+            elif encoded[0] & QOS_2:
+                withdrawn.append(packet_id)
+                self._beyond[packet_id] = withdrawal(packet_id)
+                self._due.append(withdrawal(packet_id))
             else:
                 refused.append(packet_id)
         self._again = again
-        return Resumption(tuple(refused), tuple(in_doubt), arrived)
+        return Resumption(tuple(refused), tuple(in_doubt), arrived, tuple(withdrawn))
 
     def due(self) -> Iterator[bytes]:
         """Yield what of the former connection may be sent now; to be asked again after acknowledgements."""
@@ -178,9 +184,9 @@ class Outgoing:
             yield encoded
 
 
-def pubrel(packet_id: int) -> bytes:
-    """Return a PUBREL of success."""
-    return PubRelPacket(packet_id).write()
+def withdrawal(packet_id: int) -> bytes:
+    """Return the PUBREL that ends an exchange of which we have no message any more, and frees its id at the broker."""
+    return PubRelPacket(packet_id, reason_code=PubRelReasonCode.PACKET_ID_NOT_FOUND).write()
 
 
 def _marked(encoded: bytes, *, duplicate: bool) -> bytes:

@@ -12,7 +12,7 @@ from appliance.mqtt.terms import refuses
 class Receipt:
     """A publisher's view of the messages of one call: how many are not settled, and which were refused.
 
-    ``in_doubt`` counts those of QoS 2 of which nobody knows whether they arrived, since the broker lost the session.
+    ``in_doubt`` counts those of QoS 2 of which nobody knows whether they arrived; see ``SessionLostError``.
     """
 
     __slots__ = ("closed", "done", "in_doubt", "open", "reason_code", "refused")
@@ -74,14 +74,14 @@ class Receipts:
 
     def resume(self, resumption: Resumption) -> None:
         """Settle messages that are not sent again on a new connection."""
-        for packet_id in resumption.ended:
+        for packet_id in (*resumption.ended, *resumption.withdrawn):
             receipt = self._open.pop(packet_id, None)
             if receipt is None:
                 continue
             if packet_id in resumption.refused:
                 receipt.settle(PubAckReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
             else:
-                receipt.in_doubt += packet_id in resumption.in_doubt
+                receipt.in_doubt += packet_id in resumption.in_doubt or packet_id in resumption.withdrawn
                 receipt.end()
 
     def abandon(self) -> None:

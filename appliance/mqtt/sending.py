@@ -4,34 +4,32 @@ Enters: messages, and the broker's acknowledgements. Leaves: packets in the sess
 something, faults. Never: an id that is used while its exchange goes on, or a packet sent before the journal holds it.
 """
 
-from collections.abc import Callable
-
 from mqtt5 import PubAckPacket, PubCompPacket, PubRecPacket, PubRelPacket, QoS
 
-from appliance.mqtt.exchanges import ExchangeState, ExchangeStep, Outgoing, Resumption
+from appliance.mqtt.exchanges import ExchangeState, ExchangeStep, Outgoing, Resumption, withdrawal
 from appliance.mqtt.framing import FramingFault
 from appliance.mqtt.inflight import PacketIds
 from appliance.mqtt.journal import Journal, Saved
+from appliance.mqtt.output import Output
 from appliance.mqtt.requests import Strays
 from appliance.mqtt.terms import BrokerCapabilities, MessageProperties, encoded_message, refuses, require
 from appliance.mqtt.violations import protocol_error
 
 
 class Sending:
-    """See the module's docstring. ``write`` queues bytes; with ``manual`` the caller sends the PUBRELs.
+    """See the module's docstring. Queues packets in ``out``; with ``manual`` the caller sends the PUBRELs.
 
     ``strays`` counts acknowledgements that answer nothing of ours.
     """
 
-    __slots__ = ("_ids", "_journal", "_manual", "_strays", "_write", "outgoing", "strays")
+    __slots__ = ("_ids", "_journal", "_manual", "_reply", "_strays", "_write", "outgoing", "strays")
 
-    def __init__(
-        self, ids: PacketIds, write: Callable[[bytes], None], journal: Journal | None, saved: Saved, *, manual: bool
-    ) -> None:
+    def __init__(self, ids: PacketIds, out: Output, journal: Journal | None, saved: Saved, *, manual: bool) -> None:
         self.outgoing = Outgoing(saved.outgoing)
         self.strays = 0
         self._ids = ids
-        self._write = write
+        self._write = out.write
+        self._reply = out.acknowledge
         self._journal = journal
         self._manual = manual
         self._strays = Strays()
@@ -47,6 +45,8 @@ class Sending:
         )
         for packet_id in resumption.ended:
             self._ended(packet_id)
+        for packet_id in resumption.withdrawn:
+            self._hold(packet_id, withdrawal(packet_id))
         self._continue()
         return resumption
 
@@ -167,9 +167,10 @@ class Sending:
 
     def _release(self, packet: PubRelPacket) -> None:
         encoded = packet.write()
-        self._hold(packet.packet_id, encoded)
-        self.outgoing.release(packet.packet_id, encoded)
-        self._write(encoded)
+        if self.outgoing.stage(packet.packet_id) is not ExchangeState.RELEASED:  # else it is said again
+            self._hold(packet.packet_id, encoded)
+            self.outgoing.release(packet.packet_id, encoded)
+        self._reply(encoded)  # as often as the broker says PUBREC
 
     def _hold(self, packet_id: int, packet: bytes) -> None:
         if self._journal is not None:

@@ -64,7 +64,7 @@ class Session:
         self._reception = Reception(settings, journal, saved.kept)
         self._out = Output()
         self.packet_ids = self._ids = PacketIds()
-        self._sending = Sending(self._ids, self._out.write, journal, saved, manual=settings.manual)
+        self._sending = Sending(self._ids, self._out, journal, saved, manual=settings.manual)
         self._requests = Requests(self._ids)
         self._opening = Opening()
         self.keep_alive = KeepAlive(0, 0, 0)

@@ -12,7 +12,6 @@ import trio.testing
 from mqtt5 import (
     ConnAckPacket,
     ConnAckReasonCode,
-    ConnectPacket,
     DisconnectPacket,
     DisconnectReasonCode,
     PubAckPacket,
@@ -29,27 +28,9 @@ from appliance.mqtt import output, pump
 from appliance.mqtt.errors import ConnectError, NegativeAckError
 from appliance.mqtt.link import LinkState
 from tests.support.mqtt.scripted import qos1, written
-from tests.support.mqtt.scripted_broker import Peer, ScriptedBroker
+from tests.support.mqtt.scripted_broker import ScriptedBroker
 from tests.support.mqtt.scripted_client import GRANTED, RESUMED, client_of
-
-
-class Unbuffered(ScriptedBroker):
-    """A broker behind a network that holds nothing: who writes waits until the other reads."""
-
-    async def open(self) -> trio.abc.Stream:
-        self.attempts.append(trio.current_time())
-        await trio.lowlevel.checkpoint()
-        ours, theirs = trio.testing.lockstep_stream_pair()
-        self._arrived.send_nowait(theirs)
-        return ours
-
-
-async def accepted(broker: Unbuffered) -> Peer:
-    peer = await broker.arrival()
-    await peer.expect(ConnectPacket)
-    await peer.send(ConnAckPacket())
-    return peer
-
+from tests.support.mqtt.unbuffered import Unbuffered, accepted
 
 # Who reads nothing
 

@@ -3,7 +3,7 @@
 import mqtt5
 from mqtt5 import ConnAckPacket, DisconnectPacket, PublishPacket, QoS
 
-from appliance.mqtt.events import Event, ProtocolFailure, PubAcks, Publishes
+from appliance.mqtt.events import Event, ProtocolFailure, PubAcks, PubComps, Publishes, PubRecs, PubRels
 from appliance.mqtt.session import Session
 from appliance.mqtt.states import State
 from appliance.mqtt.terms import Settings
@@ -58,7 +58,7 @@ def flattened(events: list[Event]) -> list[object]:
     """Return events with each packet of a group on its own, however the chunks were cut."""
     flat: list[object] = []
     for event in events:
-        if isinstance(event, Publishes | PubAcks):
+        if isinstance(event, Publishes | PubAcks | PubRecs | PubComps | PubRels):
             flat += event.packets
         else:
             flat.append(event)
