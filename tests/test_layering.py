@@ -142,7 +142,7 @@ MAX_FUNCTION_LINES = 60
 LONGEST_FUNCTION_LINES = 89
 """Past this there is no reason."""
 LONG_FILES: Mapping[str, str] = {}
-LONG_FUNCTIONS: Mapping[str, str] = {}
+LONG_FUNCTIONS: Mapping[str, str] = {"mqtt.client.Client.__init__": "arguments, one a line, and where they go"}
 """What is larger all the same, each with its reason."""
 
 

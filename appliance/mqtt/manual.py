@@ -1,11 +1,8 @@
 """The place of a caller that takes the steps of each exchange by itself, such as ``appliance.mqtt.aiomqtt``."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from appliance.mqtt.events import Connected, PubAcks, PubComps, Publishes, PubRecs, PubRels
-
-if TYPE_CHECKING:
-    from appliance.mqtt.connection import Connection
 
 
 class Manual(Protocol):
@@ -14,8 +11,8 @@ class Manual(Protocol):
     Quick, and never waits. What it needs of the session it has from the connection.
     """
 
-    def attach(self, connection: "Connection") -> None:
-        """Begin a life of the client over this connection, before anything comes."""
+    def attach(self, connection: Any) -> None:
+        """Begin a life of the client over this ``Connection``, which imports us, before anything comes."""
         ...
 
     def on_publishes(self, event: Publishes) -> None:
