@@ -100,7 +100,8 @@ def measure(folder: Path, *, alerts: int) -> list[Line]:
 def open_page(url: str, secret: str) -> Iterator[Page]:
     """Open the list of alerts under a session, and let the page note what it shows."""
     with sync_playwright() as program:
-        browser = program.chromium.launch(executable_path=shutil.which("chromium"), args=list(CHROMIUM))
+        path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        browser = program.chromium.launch(executable_path=path, args=list(CHROMIUM))
         context = browser.new_context()
         context.add_cookies([{"name": SESSION.name, "value": secret, "url": url}])
         page = context.new_page()

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,12 @@ REAL_FILES = {
 }
 """Below ``tests/``. Each must exist: a file that moves takes its line with it."""
 
-LONGEST = ("system", "faults", "browser", "broker", "web")
-"""Folders with the longest files: first, so that at the end no worker is left alone with one of them."""
+LONGEST = (("system", "faults", "broker", "children"), ("browser", "web"))
+"""Folders with the longest files: first, so that at the end no worker is left alone with one of them.
+
+The files of both rows alternate: those of the first wait for other processes half of their time, those of the second
+keep a core busy.
+"""
 
 
 HOUR, CLEAR_SECONDS = 3600, 10.0
@@ -73,7 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real server, from the fixtures and folders it uses, so that nobody can forget it."""
     missing = [name for name in REAL_FILES if not (TESTS / name).exists()]
     assert not missing, f"REAL_FILES names files that do not exist: {missing}"
-    items.sort(key=lambda item: _rank(_folder(item)))
+    places = _places({item.path: _folder(item) for item in items})
+    items.sort(key=lambda item: places[item.path])
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & REAL_FIXTURES or _folder(item) in REAL_FOLDERS or _path(item).as_posix() in REAL_FILES:
@@ -96,5 +102,10 @@ def _folder(item: pytest.Item) -> str:
     return _path(item).parts[0]
 
 
-def _rank(folder: str) -> int:
-    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+def _places(folders: Mapping[Path, str]) -> dict[Path, float]:
+    """Return where in the run each file stands: evenly from 0 to 1 those of a row of ``LONGEST``, then all others."""
+    places = dict.fromkeys(folders, 1.0)
+    for row in LONGEST:
+        files = [path for folder in row for path, its in folders.items() if its == folder]
+        places |= {path: number / len(files) for number, path in enumerate(files)}
+    return places

@@ -81,20 +81,19 @@ def test_next_leads_to_own_paths_only(given: str, followed: str) -> None:
     assert own_path(given) == followed
 
 
-async def test_each_role_gets_where_the_table_lets_it_and_nowhere_else(database: Database) -> None:
-    people = {role: signed_in(database.conninfo(), role) for role in Role}
-    async with over(database) as served:
-        for who, person in [(None, None), *people.items()]:
-            async with client(served.url, person) as asking:
-                for method, rule in routes(served):
-                    allowed = TABLE[f"{method} {rule.rule}"]
-                    if rule.websocket or isinstance(allowed, Public) or rule.endpoint == "sign_in.sign_out":
-                        continue
-                    status = (await asking.request(method, filled(rule))).status_code
-                    if who is None:
-                        assert status in {303, 401}, (method, rule, status)
-                    else:
-                        assert (status == 403) == (who not in allowed), (who, method, rule, status)
+@pytest.mark.parametrize("who", [None, *Role])
+async def test_each_role_gets_where_the_table_lets_it_and_nowhere_else(database: Database, who: Role | None) -> None:
+    person = None if who is None else signed_in(database.conninfo(), who)
+    async with over(database) as served, client(served.url, person) as asking:
+        for method, rule in routes(served):
+            allowed = TABLE[f"{method} {rule.rule}"]
+            if rule.websocket or isinstance(allowed, Public) or rule.endpoint == "sign_in.sign_out":
+                continue
+            status = (await asking.request(method, filled(rule))).status_code
+            if who is None:
+                assert status in {303, 401}, (method, rule, status)
+            else:
+                assert (status == 403) == (who not in allowed), (who, method, rule, status)
 
 
 async def test_every_change_needs_the_token_of_its_own_session(database: Database) -> None:
