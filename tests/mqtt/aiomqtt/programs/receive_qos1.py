@@ -1,0 +1,19 @@
+import asyncio
+import sys
+
+import aiomqtt
+
+HOST, PORT, TOPIC = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+
+
+async def main() -> None:
+    async with aiomqtt.Client(hostname=HOST, port=PORT, receive_max=2) as client:
+        await client.subscribe(aiomqtt.TopicFilter(f"{TOPIC}/#", max_qos=aiomqtt.QoS.AT_LEAST_ONCE))
+        print("subscribed", flush=True)
+        async for message in client.messages():
+            print(message.payload, flush=True)
+            if message.qos == aiomqtt.QoS.AT_LEAST_ONCE:
+                await client.puback(message.packet_id)
+
+
+asyncio.run(main())
