@@ -8,7 +8,7 @@ ARGS =
 # stays with one worker, so that its servers are started once.
 WORKERS = -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run demo test soak quick lint bench screenshots lock clean
+.PHONY: help setup run demo test soak quick lint bench screenshots image lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ bench: setup-test ## measure: messages a second, latency, memory, deliveries, re
 
 screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)
+
+image: setup-test ## as root: try the built image, whose root file system is ROOTFS=DIR (docs/contributing.md)
+	@exec $(BIN)/python -m tests.image.trial "$(ROOTFS)" "$(BASE)"
 
 lock: setup-test ## write requirements*.txt anew from the .in files
 	@set -e; for list in requirements requirements-dev requirements-build; do \

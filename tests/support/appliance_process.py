@@ -67,6 +67,18 @@ class SetUp:
     cookies: dict[str, str]
 
 
+def set_up_by(link: str, organisation: str) -> SetUp:
+    """Become the operator of the organisation by the set-up link, as a browser without script does."""
+    with httpx.Client(verify=False, follow_redirects=True, timeout=20) as browser:
+        token = CSRF.search(browser.get(link).text)
+        assert token is not None
+        given = {"email": EMAIL, "password": PASSWORD, "organisation": organisation, "time_zone": "UTC"}
+        page = browser.post(link, data={"csrf_token": token[1], **given})
+        assert page.status_code == 200, page.text
+        lines = [shlex.split(html.unescape(line)) for line in LINE.findall(page.text)]
+        return SetUp(EMAIL, page.text, lines[0], lines[1], dict(browser.cookies))
+
+
 class ApplianceProcess:
     """An appliance to start, stop and kill as often as a test likes; its data and the broker's port stay the same."""
 
@@ -248,21 +260,8 @@ class ApplianceProcess:
         return found[-1]
 
     def set_up(self, organisation: str = "Acme") -> SetUp:
-        """Become the operator of the organisation by the set-up link, as a browser without script does."""
-        url = self.set_up_link()
-        with httpx.Client(verify=False, follow_redirects=True, timeout=20) as browser:
-            token = CSRF.search(browser.get(url).text)
-            assert token is not None
-            given = {
-                "email": "ops@acme.example",
-                "password": PASSWORD,
-                "organisation": organisation,
-                "time_zone": "UTC",
-            }
-            page = browser.post(url, data={"csrf_token": token[1], **given})
-            assert page.status_code == 200, page.text
-            lines = [shlex.split(html.unescape(line)) for line in LINE.findall(page.text)]
-            return SetUp(EMAIL, page.text, lines[0], lines[1], dict(browser.cookies))
+        """Become the operator of the organisation by the set-up link."""
+        return set_up_by(self.set_up_link(), organisation)
 
     def children(self) -> list[int]:
         """Return the pids of processes that work on our data folder, without the appliance itself."""

@@ -1,0 +1,61 @@
+"""What is in a root file system, and what a box takes of its machine."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "ld", "as", "make", "cpp", "rustc", "go", "pip", "pip3")
+MB = 1_000_000
+TCP_LISTEN = "0A"
+LOOPBACK = ("0100007F", "00000000000000000000000001000000")
+
+
+def _files(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            yield str(path.relative_to(root)), path.lstat()
+
+
+def size(root: Path, base: Path | None) -> str:
+    """Return the size of all files for people, and of those that ``base`` does not have like that."""
+    sizes = {name: found.st_size for name, found in _files(root)}
+    text = f"{sum(sizes.values()) / MB:.0f} MB"
+    if base is None:
+        return text
+    below = {name: found.st_size for name, found in _files(base)}
+    added = sum(size for name, size in sizes.items() if below.get(name) != size)
+    return f"{text}, {added / MB:.0f} MB of them above its base"
+
+
+def with_other_rights(root: Path) -> list[str]:
+    """Return the files that run as another user or group than who starts them."""
+    return [name for name, found in _files(root) if stat.S_ISREG(found.st_mode) and found.st_mode & 0o6000]
+
+
+def compilers(root: Path) -> list[str]:
+    """Return the programs that make other programs, or install them."""
+    folders = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "opt/appliance/bin")
+    return [f"{folder}/{name}" for folder in folders for name in COMPILERS if os.path.lexists(root / folder / name)]
+
+
+def listening() -> set[int]:
+    """Return the TCP ports that others can reach in our network, of both versions of IP."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            address, _, port = local.partition(":")
+            if state == TCP_LISTEN and address not in LOOPBACK:
+                found.add(int(port, 16))
+    return found
+
+
+def memory(process: Path) -> int:
+    """Return the bytes of a process, what it shares divided by those that share it."""
+    try:
+        lines = (process / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)

@@ -1,0 +1,71 @@
+"""What can be read in the Dockerfile of the image that it makes; ``make image`` tries the rest on the image itself."""
+
+import re
+import tomllib
+
+from appliance.cli import COMMANDS
+from tests.image.dockerfile import read_dockerfile
+from tests.support.project import ROOT
+
+BUILD, IMAGE = read_dockerfile()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LABEL = "org.opencontainers.image."
+ARCHITECTURES = r"amd64|x86[_-]64|arm64|aarch64|--platform|TARGETARCH"
+
+
+def test_the_last_stage_installs_what_runs_and_no_compiler() -> None:
+    [run] = IMAGE.all("RUN")
+    installed = re.search(r"apt-get install --yes --no-install-recommends ([^&]*) &&", run)
+    assert installed is not None
+    assert installed[1].split() == ["ca-certificates", "mosquitto", "postgresql", "python3"]
+
+
+def test_the_last_stage_takes_nothing_but_the_installed_program_from_the_first() -> None:
+    assert IMAGE.all("COPY") == ["--from=build /opt/appliance /opt/appliance"]
+    assert IMAGE.all("ADD") == BUILD.all("ADD") == []
+
+
+def test_nothing_in_it_is_for_one_architecture_only() -> None:
+    for stage in (BUILD, IMAGE):
+        text = " ".join([stage.base, *(arguments for _, arguments in stage.instructions)])
+        assert re.findall(ARCHITECTURES, text) == []
+
+
+def test_one_user_without_rights_runs_everything() -> None:
+    [run] = IMAGE.all("RUN")
+    assert IMAGE.only("USER") == "10001:10001"
+    assert "groupadd --gid 10001 appliance" in run
+    assert "--uid 10001 --gid 10001" in run
+    assert run.endswith("find / -xdev -type f -perm /6000 -exec chmod ug-s {} +")
+
+
+def test_programs_are_started_without_a_shell() -> None:
+    for name in ("CMD", "HEALTHCHECK"):
+        program, command = IMAGE.command(name)
+        assert program == "appliance"
+        assert command in COMMANDS
+    assert IMAGE.all("ENTRYPOINT") == IMAGE.all("SHELL") == []
+
+
+def test_it_is_asked_whether_it_lives_and_asked_to_stop() -> None:
+    assert IMAGE.command("HEALTHCHECK") == ["appliance", "healthcheck"]
+    assert IMAGE.only("STOPSIGNAL") == "SIGTERM"
+
+
+def test_its_labels_say_what_the_package_says() -> None:
+    assert IMAGE.pairs("LABEL") == {
+        f"{LABEL}title": "Edge Appliance",
+        f"{LABEL}description": PROJECT["description"],
+        f"{LABEL}version": PROJECT["version"],
+        f"{LABEL}licenses": PROJECT["license"],
+    }
+
+
+def test_the_data_have_a_volume_of_their_own() -> None:
+    folder = IMAGE.pairs("ENV")["APPLIANCE_DATA_DIR"]
+    assert IMAGE.only("VOLUME") == folder == IMAGE.only("WORKDIR")
+
+
+def test_no_registry_is_named() -> None:
+    assert [stage.base.split(" ")[0] for stage in (BUILD, IMAGE)] == ["debian:bookworm-slim"] * 2
+    assert "://" not in (ROOT / "Dockerfile").read_text()
