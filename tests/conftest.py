@@ -45,6 +45,8 @@ REAL_FILES = {
     "ingest/test_long_outage.py",
     # it has a Postgres of its own, and stops it
     "delivery/outbox/test_courier_faults.py",
+    # it has a broker of its own, with TLS
+    "mqtt/aiomqtt/test_tls.py",
     # they start real processes
     "children/test_data_dir.py",
     "children/test_keeper.py",

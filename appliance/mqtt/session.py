@@ -91,7 +91,8 @@ class Session:
         self._opening = Opening()
         self.keep_alive = KeepAlive(settings.keep_alive, now, now)
         self._out.clear()
-        self._out.write(settings.connect_packet(clean_start=settings.clean_start and not self.met).write())
+        clean_start = settings.clean_start and not self.met
+        self._out.write(settings.connect_packet(self.identifier, clean_start=clean_start).write())
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Return the events of a chunk. Its messages are in one ``Publishes`` mostly; an ``Ending`` comes last."""

@@ -58,10 +58,10 @@ class Settings:
     request_response_info: bool = False
     user_properties: UserProperties = ()
 
-    def connect_packet(self, *, clean_start: bool) -> ConnectPacket:
-        """Return the CONNECT that opens a connection."""
+    def connect_packet(self, identifier: str, *, clean_start: bool) -> ConnectPacket:
+        """Return the CONNECT that opens a connection, with the identifier that we have by now."""
         return ConnectPacket(
-            self.identifier,
+            identifier,
             username=self.username,
             password=self.password,
             clean_start=clean_start,

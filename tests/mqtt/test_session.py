@@ -77,6 +77,11 @@ def test_the_connack_sets_limits_keep_alive_and_identifier() -> None:
     assert session.identifier == "given"
     assert session.room == 5
     assert session.next_deadline() == 3
+    session.connection_lost()
+    session.connect(0.0)
+    [packet] = sent(session)
+    assert isinstance(packet, ConnectPacket)
+    assert packet.client_id == "given", "else the broker would give another one, and a new session with it"
 
 
 def test_a_refusal_is_an_event_with_its_reason_and_ends_the_connection() -> None:

@@ -1,6 +1,6 @@
 """Claims about entering and leaving the client with aiomqtt's interface, and what it announces."""
 
-# ruff: noqa: ARG001 - a clock is installed by being asked for
+# ruff: noqa: ARG001 - a clock is installed by being asked for, and a test marked as one with a real server
 
 import logging
 import socket
@@ -56,7 +56,7 @@ async def test_it_is_not_entered_twice_at_once(mosquitto: MosquittoServer) -> No
         await client.publish("still/connected", b"")
 
 
-async def test_a_password_lets_in_and_another_does_not() -> None:
+async def test_a_password_lets_in_and_another_does_not(mosquitto: MosquittoServer) -> None:
     with MosquittoServer(users={"rw": "readwrite"}) as server:
         async with Client(hostname=server.host, port=server.port, username="rw", password=b"readwrite"):
             pass
