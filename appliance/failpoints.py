@@ -21,6 +21,8 @@ NAMES = frozenset(
         "before_drop_commit",
         "after_drop_commit",
         "before_delivery_settled",
+        "before_slice_commit",
+        "after_slice_commit",
         IN_A_CHECK,
     }
 )

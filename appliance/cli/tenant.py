@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from appliance.cli import Invocation
+from appliance.cli import Invocation, leaving
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.db.change_context import ChangeContext
@@ -18,7 +18,10 @@ COLUMNS = ("tenant_id", "name", "status", "provisioning", "claim_enabled", "devi
 
 @click.group()
 def command() -> None:
-    """Add and list tenants, suspend and resume them, and control how their new devices are handled."""
+    """Add, list and delete tenants, suspend and resume them, and control how their new devices are handled."""
+
+
+command.add_command(leaving.delete)
 
 
 @command.command()

@@ -39,6 +39,8 @@ class TenantStatus(StrEnum):
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
+    DELETING = "DELETING"
+    """It is being deleted with all that belongs to it (:mod:`appliance.leaving`): nothing brings it back."""
 
 
 class Strategy(StrEnum):
@@ -110,7 +112,10 @@ async def add(
     provisioning: Strategy,
     time_zone: str,
 ) -> IssuedClaim:
-    """Create a tenant with an open claim user. Raises Invalid with the field; Conflict if it exists."""
+    """Create a tenant with an open claim user.
+
+    Raises Invalid with the field; Conflict if it exists, or while one of this id is being deleted.
+    """
     fault = fault_of(tenant_id) or description_fault_of(name, time_zone)
     if fault is not None:
         raise fault.error()
@@ -118,6 +123,9 @@ async def add(
     async with connection.transaction():
         parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
         parameters["now"] = context.now
+        cursor = await connection.execute(STATEMENTS["lock_deletions"], {"tenant": tenant_id})
+        if any(status != "DONE" for (status,) in await cursor.fetchall()):
+            raise Conflict(f"The tenant {tenant_id} before this one is still being deleted; try again when it is gone.")
         cursor = await connection.execute(STATEMENTS["insert_tenant"], parameters)
         if not cursor.rowcount:
             raise Conflict(f"Tenant {tenant_id} already exists.")
@@ -297,7 +305,10 @@ def _notify(tenant: Tenant, names: Iterable[str]) -> dict[str, Any]:
 
 async def _locked(connection: Connection[Any], tenant_id: str) -> Tenant:
     cursor = await connection.execute(STATEMENTS["lock_tenant"], {"tenant": tenant_id})
-    return _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
+    tenant = _tenant(require(await cursor.fetchone(), f"tenant {tenant_id}"))
+    if tenant.status is TenantStatus.DELETING:
+        raise Conflict(f"Tenant {tenant_id} is being deleted: nothing of it can be changed.")
+    return tenant
 
 
 def _tenant(row: tuple[Any, ...]) -> Tenant:

@@ -19,6 +19,7 @@ from appliance.ingest.charging import Charging
 from appliance.ingest.limits.allowances import NotedAllowances
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import BucketOverride
+from appliance.leaving.worker import DeletionWorker
 from appliance.peers import store as peers
 from appliance.renewals.life import SubscriptionLife
 from appliance.service_clock.service_time import Step
@@ -77,6 +78,8 @@ async def open_knowledge(base: Foundation, storage: Storage) -> Knowledge:
     storage.changes.subscribe(REGISTRY_CHANNEL, life.changed, life.forget)
     await tree.start("life of subscriptions", life.run)
     await tree.start("housekeeping", housekeeping.run, pool, clock)
+    deletions = DeletionWorker(pool, clock, base.instance, failpoint=base.failpoints)
+    await tree.start("tenant deletions", deletions.run)
     await tree.start("metric names", housekeeping.learn_metrics, pool, clock)
     return Knowledge(states, provisioner, registry, limiter, Charging(limiter), await _open_maintenance(base, storage))
 

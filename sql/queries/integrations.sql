@@ -22,7 +22,7 @@ LIMIT %(limit)s
 SELECT count(*) FROM integrations WHERE tenant_id = %(tenant)s
 
 -- name: tenant_exists
-SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s
+SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s AND status <> 'DELETING'
 
 -- name: lock_integration
 SELECT 1 FROM integrations WHERE tenant_id = %(tenant)s AND integration_id = %(integration)s FOR UPDATE

@@ -5,7 +5,7 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
 -- With how many devices wait for a person already.
 SELECT t.tenant_id, t.status, t.provisioning,
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status = 'PENDING')
-FROM tenants AS t WHERE t.tenant_id = ANY(%(tenants)s::text[]) AND t.tenant_id <> 'appliance'
+FROM tenants AS t WHERE t.tenant_id = ANY(%(tenants)s::text[]) AND t.tenant_id <> 'appliance' AND t.status <> 'DELETING'
 
 -- name: select_devices
 SELECT tenant_id, device_id, status, subscription_id, site_id, name, place, tags, interval_seconds

@@ -1,6 +1,6 @@
 -- name: tenant_exists
--- The appliance's own has no devices, sites or metrics: it is not there for who would add one.
-SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s AND tenant_id <> 'appliance'
+-- The appliance's own has no devices, sites or metrics: it is not there for who would add one. Nor is one that is being deleted.
+SELECT 1 FROM tenants WHERE tenant_id = %(tenant)s AND tenant_id <> 'appliance' AND status <> 'DELETING'
 
 -- name: lock_devices
 -- The third lock of every change of seats: device rows, in order of id.

@@ -5,6 +5,10 @@ INSERT INTO tenants (tenant_id, name, provisioning, time_zone, claim_mqtt_hash, 
 VALUES (%(tenant)s, %(name)s, %(provisioning)s, %(zone)s, %(mqtt_hash)s, %(token_hash)s, %(now)s, %(now)s)
 ON CONFLICT (tenant_id) DO NOTHING
 
+-- name: lock_deletions
+-- Whoever deletes late rows of an earlier tenant of this id waits for us, or we for them.
+SELECT status FROM tenant_deletions WHERE deleted_tenant = %(tenant)s ORDER BY deletion_id FOR SHARE
+
 -- name: select_all
 SELECT t.tenant_id, t.name, t.status, t.provisioning, t.claim_enabled, t.claim_mqtt_hash IS NOT NULL, t.created_at,
   (SELECT count(*) FROM device_registry AS d WHERE d.tenant_id = t.tenant_id AND d.status <> 'DECOMMISSIONED'),

@@ -114,11 +114,11 @@ SELECT
 
 -- name: sole_tenant
 -- The tenant, if there is exactly one: an operator need not choose it. The appliance's own is none of them.
-SELECT min(tenant_id) FROM tenants WHERE tenant_id <> 'appliance' HAVING count(*) = 1
+SELECT min(tenant_id) FROM tenants WHERE tenant_id <> 'appliance' AND status <> 'DELETING' HAVING count(*) = 1
 
 -- name: tenant_choices
 SELECT tenant_id, name FROM tenants
-WHERE tenant_id <> 'appliance' ORDER BY lower(coalesce(nullif(name, ''), tenant_id COLLATE "default")), tenant_id
+WHERE tenant_id <> 'appliance' AND status <> 'DELETING' ORDER BY lower(coalesce(nullif(name, ''), tenant_id COLLATE "default")), tenant_id
 LIMIT %(limit)s
 
 -- name: no_way_out

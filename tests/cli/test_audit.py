@@ -39,6 +39,7 @@ CHANGING: Sequence[tuple[str, Sequence[str]]] = (
     ("tenant resume u", ["tenant.resume"]),
     ("tenant rotate-claim t", ["tenant.rotate_claim"]),
     ("tenant claim t off", ["tenant.claim"]),
+    ("tenant delete v --confirm v --for-good --no-wait", ["tenant.delete"]),
     ("subscription add u --limit 3 --days 9", ["subscription.add"]),
     ("subscription set main --limit 8", ["subscription.change"]),
     ("subscription renew main --days 30 --again --key order-4711", ["subscription.renew"]),

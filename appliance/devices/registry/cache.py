@@ -277,7 +277,8 @@ class Registry:
         tenants = await self._load_tenants(connection, {tenant_id for tenant_id, _ in ordered})
         parameters = {"tenants": [key[0] for key in ordered], "devices": [key[1] for key in ordered]}
         cursor = await connection.execute(STATEMENTS["select_admission"], parameters)
-        devices = {(row[0], row[1]): row for row in await cursor.fetchall()}
+        # Those of a tenant that is being deleted are not there any more than it is.
+        devices = {(row[0], row[1]): row for row in await cursor.fetchall() if tenants[row[0]].known}
         await self._states.load(connection, devices)
         now = datetime.fromtimestamp(self._clock.settled(), UTC)
         statuses: dict[DeviceKey, AdmissionStatus] = {}

@@ -131,6 +131,8 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "tenant.resume": "Resumed a tenant",
         "tenant.claim": "Opened or closed the claim user",
         "tenant.rotate_claim": "Rotated the claim password",
+        "tenant.delete": "Began to delete a tenant",
+        "tenant.deleted": "Deleted a tenant with all of its rows",
     }
 )
 """The label of each action; an action of a newer version is shown by its code."""

@@ -1,25 +1,23 @@
 """A list as a CSV file (RFC 4180), streamed while it is read: nothing large is ever in memory."""
 
-import csv
-import io
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from quart import Response, request
 
+from appliance.csv_text import BOM, cell, lines
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Invalid
 from appliance.web.access.auth import Viewer
 from appliance.web.page import formats
 from appliance.web.platform import Platform
 
+__all__ = ["BOM", "CONTENT_TYPE", "PAGE_ROWS", "Page", "PageReader", "answer", "asked_for", "at_once", "cell", "each_page",
+           "lines", "list_answer", "next_position", "text"]  # fmt: skip
+
 PAGE_ROWS = 1000
 """Rows that a download reads in one transaction."""
 CONTENT_TYPE = "text/csv; charset=utf-8"
-BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
-"""Without it, spreadsheets read the file in the machine's own encoding instead of UTF-8."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Starts of a text that a spreadsheet would read as a formula (OWASP, CSV Injection)."""
 
 
 def asked_for() -> bool:
@@ -32,30 +30,6 @@ def asked_for() -> bool:
 
 def _prefers_csv() -> bool:
     return request.accept_mimetypes.best_match(["application/json", "text/csv"], "application/json") == "text/csv"
-
-
-def cell(value: Any) -> str:
-    """Return the text of a cell: numbers plain, None empty, a text that looks like a formula behind an apostrophe.
-
-    The apostrophe goes before texts that begin with some already, too, so that an import can take exactly it away.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
-
-
-def lines(rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV text."""
-    out = io.StringIO()
-    csv.writer(out).writerows([cell(value) for value in row] for row in rows)
-    return out.getvalue()
 
 
 async def at_once(rows: Iterable[Sequence[Any]]) -> AsyncIterator[list[Sequence[Any]]]:

@@ -9,6 +9,7 @@ from appliance import local_time
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
+from appliance.leaving import deletion
 from appliance.people import audit_query
 from appliance.people.audit_query import AuditFilter
 from appliance.web.access.auth import OPERATORS, allow, viewer
@@ -42,7 +43,11 @@ STRATEGIES = (
     (Strategy.APPROVE, "Hold messages until approved"),
     (Strategy.OFF, "Refuse"),
 )
-STATUSES = ((TenantStatus.ACTIVE, "Active"), (TenantStatus.SUSPENDED, "Suspended"))
+STATUSES = (
+    (TenantStatus.ACTIVE, "Active"),
+    (TenantStatus.SUSPENDED, "Suspended"),
+    (TenantStatus.DELETING, "Being deleted"),
+)
 NEW_DEVICES = {
     Strategy.AUTO: "Accepted automatically",
     Strategy.APPROVE: "Held for approval",
@@ -137,6 +142,7 @@ def _add_tenant(routes: Blueprint, renderer: PageRenderer, actions: TenantAction
         overview = await actions.get(tenant_of_path(tenant_id))
         async with access.reading() as connection:
             recent = await audit_query.read(connection, AuditFilter(tenant_id=tenant_id), RECENT)
+            deletion_id = await deletion.under_way(connection, tenant_id)
             names = await audit_query.names(connection, recent)
         zone = local_time.zone_of(overview.tenant.time_zone)
         return await renderer.page(
@@ -144,6 +150,7 @@ def _add_tenant(routes: Blueprint, renderer: PageRenderer, actions: TenantAction
             done=DONE,
             overview=overview,
             tenant=overview.tenant,
+            deletion_id=deletion_id,
             subscriptions=labels.subscription_labels(
                 overview.subscriptions, access.settled(), zone, renderer.platform.renewals
             ),

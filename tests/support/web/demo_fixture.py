@@ -36,6 +36,11 @@ PLACES = ["Freezer", "Chiller", "Loading dock", "Ammonia plant", "Door", "Compre
 ROWS = (
     "SELECT telemetry_ensure_partitions((now() - interval '2 days')::date, (now() + interval '2 days')::date)",
     """
+    INSERT INTO tenant_deletions (deleted_tenant, name, requested_at, requested_by, expected, deleted, beat_at)
+    VALUES ('sjoholt', 'Sjøholt Fisk', now(), 'operator@example.org', '{"telemetry": 182400, "users": 4}',
+      '{"telemetry": 61000}', now())
+    """,
+    """
     INSERT INTO tenants (created_at, updated_at, tenant_id, name, time_zone) VALUES
       (now(), now(), %(tenant)s, 'Norrvik Cold Chain', 'Europe/Oslo'),
       (now(), now(), 'harvest', 'Harvest Farms', 'Europe/Oslo')

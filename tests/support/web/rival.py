@@ -39,7 +39,7 @@ NOTHING = Rival(
     {
         "device_id": "pump-9", "site_id": "quay-9", "name": "humid_9", "tenant_id": "initech",
         "subscription_id": "SUB-9", "message_id": "99999999", "alert_id": "77777777",
-        "replay_id": "88888888", "rule_id": str(uuid4()),
+        "replay_id": "88888888", "deletion_id": "55555555", "rule_id": str(uuid4()),
         "user_id": str(uuid4()), "token_id": str(uuid4()), "session_id": str(uuid4()),
         "window_id": str(uuid4()), "job_id": "22222222", "request_id": "66666666",
         "integration_id": str(uuid4()), "route_id": str(uuid4()),
@@ -134,6 +134,11 @@ def found(database: Database) -> Rival:
                     "INSERT INTO quarantine_replays"
                     " (created_at, replay_id, tenant_id, selection, total, last_id, created_by)"
                     " OVERRIDING SYSTEM VALUE VALUES (now(), 44444444, %(tenant)s, '{}', 1, 1, 'b') RETURNING replay_id"
+                ),
+                "deletion_id": one(
+                    "INSERT INTO tenant_deletions (deletion_id, deleted_tenant, requested_at, requested_by, status,"
+                    " removed_at, removed_by_transaction, finished_at) OVERRIDING SYSTEM VALUE VALUES (12345678,"
+                    " %(tenant)s || '-before', now(), 'b', 'DONE', now(), '3', now()) RETURNING deletion_id"
                 ),
                 "user_id": str(person.user_id),
                 "session_id": one("SELECT session_id FROM sessions WHERE user_id = %(user)s"),

@@ -1,0 +1,93 @@
+"""``appliance tenant delete``: asks twice, and follows the deletion to its end. It works without an appliance."""
+
+import sys
+
+import click
+import trio
+
+from appliance.cli import Invocation
+from appliance.cli.administration import Administration, administer
+from appliance.cli.output import json_option, plain, show_one
+from appliance.db.pool import open_pool
+from appliance.db.roles import INGEST
+from appliance.devices import tenants
+from appliance.errors import Invalid
+from appliance.failpoints import Failpoints
+from appliance.leaving import deletion
+from appliance.leaving.deletion import Deletion, DeletionStatus
+from appliance.leaving.worker import DeletionWorker
+
+CLEAR_LINE = "\r\x1b[K"
+LOOK_SECONDS = 0.3
+INSTANCE = "command line"
+"""Under which the books count readings that the command deletes."""
+
+
+@click.command()
+@click.argument("tenant")
+@click.option("--confirm", metavar="TENANT", help="Answer the first question with the id of the tenant.")
+@click.option("--for-good", is_flag=True, help="Answer the second question with yes.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until no row is left.")
+@json_option
+@click.pass_obj
+def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: bool, wait: bool, as_json: bool) -> None:
+    """Delete TENANT with everything that belongs to it. Asks twice; nothing brings it back."""
+
+    async def work(administration: Administration) -> Deletion:
+        connection = administration.connection
+        seen = await tenants.get(connection, tenant)
+        goes = await deletion.belongings(connection, tenant)
+        _ask(seen.title, tenant, goes, confirm, for_good=for_good)
+        async with administration.changing():
+            deletion_id = await deletion.request(connection, tenant, administration.context, version=seen.version)
+        return await _follow(administration, deletion_id) if wait else await deletion.get(connection, deletion_id)
+
+    ended = administer(invocation, work)
+    if as_json:
+        show_one(plain(ended), as_json=True)
+    elif ended.status is DeletionStatus.DONE:
+        click.echo(f"deleted {ended.tenant_id}: {ended.rows_deleted} rows; none is left in any table")
+    else:
+        click.echo(f"deletion {ended.deletion_id} has begun; Tenants > Deletions shows how far it is")
+
+
+def _ask(title: str, tenant: str, goes: deletion.Belongings, confirm: str | None, *, for_good: bool) -> None:
+    """Ask twice. Raises Invalid for another id; click.Abort for a no."""
+    if confirm is None:
+        click.echo(
+            f"{title}: {goes.devices} devices with all of their readings, {goes.users} users, {goes.rules} alert rules,"
+            f" {goes.integrations} integrations, {goes.open_alerts} open alerts, of whose end nobody is told.",
+            err=True,
+        )
+        confirm = click.prompt(f"Type {tenant} to delete it", err=True)
+    if confirm != tenant:
+        raise Invalid(f"{confirm} is not {tenant}: nothing was deleted.", "confirm")
+    if not for_good:
+        click.confirm("Delete it for good? Nothing brings it back", abort=True, err=True)
+
+
+async def _follow(administration: Administration, deletion_id: int) -> Deletion:
+    """Work, or wait for the appliance that does, until the deletion is done; say how far it is on a terminal."""
+    shows = sys.stderr.isatty()
+    async with open_pool(administration.endpoint.conninfo(INGEST), name="deletion", max_size=1) as pool:
+        worker = DeletionWorker(pool, administration.clock, INSTANCE, failpoint=Failpoints())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_work, worker)
+            while True:
+                now = await deletion.get(administration.connection, deletion_id)
+                if shows:
+                    text = f"{now.rows_deleted} of {now.rows_expected or '?'} rows deleted"
+                    click.echo(CLEAR_LINE + text, nl=False, err=True)
+                if now.status is DeletionStatus.DONE:
+                    break
+                await trio.sleep(LOOK_SECONDS)
+            nursery.cancel_scope.cancel()
+    if shows:
+        click.echo(CLEAR_LINE, nl=False, err=True)
+    return now
+
+
+async def _work(worker: DeletionWorker) -> None:
+    while True:
+        await worker.work()
+        await trio.sleep(LOOK_SECONDS)

@@ -1,0 +1,46 @@
+"""Deletions of tenants by operators, for pages and the API alike."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from appliance.leaving import deletion
+from appliance.leaving.deletion import Belongings, Deletion
+from appliance.web.access.auth import Viewer
+from appliance.web.platform import Platform
+
+LATEST = 20
+"""The newest deletions, whose progress is sent to live pages."""
+
+
+class DeletionActions:
+    """Asks for deletions and reads how far they are. Errors are those of ``appliance.leaving.deletion``."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def belongings(self, tenant_id: str) -> Belongings:
+        """Return what would go with a tenant."""
+        async with self._platform.access.reading() as connection:
+            return await deletion.belongings(connection, tenant_id)
+
+    async def begin(self, tenant_id: str, version: datetime) -> int:
+        """Begin a deletion, and return its id once the broker has refused the devices. Raises NotFound, Conflict."""
+        access = self._platform.access
+        async with access.changing_credentials() as change:
+            return await deletion.request(change.connection, tenant_id, access.context(), version=version)
+
+    async def get(self, deletion_id: int) -> Deletion:
+        """Return one deletion. Raises NotFound."""
+        async with self._platform.access.reading() as connection:
+            return await deletion.get(connection, deletion_id)
+
+    async def list_page(self, *, limit: int, after: int | None) -> tuple[list[Deletion], int | None]:
+        """Return at most ``limit`` deletions, newest first, and the last id of the page if more follow."""
+        async with self._platform.access.reading() as connection:
+            page = await deletion.list_page(connection, limit=limit + 1, after=after)
+        return page[:limit], page[limit - 1].deletion_id if len(page) > limit else None
+
+    async def latest(self, seen_by: Viewer) -> Sequence[Deletion]:
+        """Return the newest deletions, for a live page of an operator."""
+        async with self._platform.access.reading(seen_by) as connection:
+            return await deletion.list_page(connection, limit=LATEST, after=None)

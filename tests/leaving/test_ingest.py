@@ -1,0 +1,77 @@
+"""Messages while a tenant is deleted: those of others go on, its own are of no known tenant, and the books balance."""
+
+import time
+
+import trio
+
+from appliance.devices.device import DeviceStatus
+from appliance.devices.registry.senders import senders_of
+from appliance.leaving import deletion
+from appliance.reading import Reason, Refusal
+from tests.leaving.test_deletion import work
+from tests.support.accounting import look as balance
+from tests.support.leaving import rows_of
+from tests.support.pipeline import IngestStack, furnish, look, open_ingest, telemetry
+from tests.support.postgres_server import Database
+from tests.support.tenants import BY, ingest
+
+LEAVING, STAYING = "acme", "rival"
+ROUNDS = 20
+
+
+def reading(number: int) -> str:
+    """A payload that no other message has."""
+    return f'{{"ts": {time.time():.6f}, "v": {number}}}'
+
+
+async def send(stack: IngestStack, tenant: str, number: int) -> Reason | None:
+    """Send one message of the only device of a tenant; return why it was refused."""
+    [verdict] = await stack.send(telemetry("d", reading(number).encode(), tenant))
+    return verdict.reason if isinstance(verdict, Refusal) else None
+
+
+async def ask(database: Database) -> int:
+    async with ingest(database) as connection, connection.transaction():
+        return await deletion.request(connection, LEAVING, BY, version=None)
+
+
+async def test_messages_that_come_during_a_deletion_are_all_accounted_for(database: Database) -> None:
+    for tenant in (LEAVING, STAYING):
+        await furnish(database, tenant=tenant)
+    async with open_ingest(database) as stack:
+        for number in range(ROUNDS):
+            for tenant in (LEAVING, STAYING):
+                assert await send(stack, tenant, number) is None
+        await ask(database)
+        assert await send(stack, LEAVING, ROUNDS) is None, "of what was in memory; it goes with the others"
+        stack.registry.forget()  # as the notification of the change has it do
+        unknown = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work, database)
+            for number in range(ROUNDS):
+                assert await send(stack, LEAVING, number) is Reason.UNKNOWN_TENANT
+                assert await send(stack, STAYING, ROUNDS + number) is None
+                unknown += 1
+                balance(database.conninfo())
+        await work(database)
+        assert await send(stack, LEAVING, ROUNDS) is Reason.UNKNOWN_TENANT
+    assert rows_of(database, LEAVING) == {}
+    assert look(database, "SELECT status FROM tenant_deletions") == [("DONE",)]
+    assert look(database, "SELECT count(*) FROM telemetry WHERE tenant_id = %s", STAYING) == [(2 * ROUNDS,)]
+    assert look(database, "SELECT count(*) FROM telemetry") == [(2 * ROUNDS,)]
+    owners = look(database, "SELECT DISTINCT tenant_id, reason FROM quarantine_events")
+    assert owners == [(None, "UNKNOWN_TENANT")]
+    assert look(database, "SELECT sum(refused)::int FROM ingest_ledger") == [(unknown + 1,)]
+    after = balance(database.conninfo())
+    assert (after.received, after.dropped) == (4 * ROUNDS + 2, ROUNDS + 1)
+
+
+async def test_the_broker_keeps_nothing_for_devices_of_a_tenant_that_is_being_deleted(database: Database) -> None:
+    """The sweep of retained copies asks which devices there are: what is kept of others is cleared."""
+    await furnish(database)
+    async with open_ingest(database) as stack, ingest(database) as connection:
+        await send(stack, LEAVING, 1)
+        known = await senders_of(connection, [(LEAVING, "d")])
+        assert known[LEAVING, "d"].status is DeviceStatus.ACTIVE
+        await ask(database)
+        assert await senders_of(connection, [(LEAVING, "d")]) == {}
