@@ -12,8 +12,10 @@ from appliance.web.access.auth import Viewer
 from appliance.web.page import formats
 from appliance.web.platform import Platform
 
-__all__ = ["BOM", "CONTENT_TYPE", "PAGE_ROWS", "Page", "PageReader", "answer", "asked_for", "at_once", "cell", "each_page",
-           "lines", "list_answer", "next_position", "text"]  # fmt: skip
+__all__ = [
+    "BOM", "CONTENT_TYPE", "PAGE_ROWS", "Page", "PageReader", "answer", "asked_for", "at_once", "cell", "each_page",
+    "lines", "list_answer", "next_position", "text",
+]  # fmt: skip
 
 PAGE_ROWS = 1000
 """Rows that a download reads in one transaction."""
