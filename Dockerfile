@@ -12,7 +12,7 @@ RUN python3 -m venv /opt/appliance
 WORKDIR /src
 # The pinned packages first: this layer stays as long as they do.
 COPY requirements.txt ./
-RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --require-hashes --requirement requirements.txt
+RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement requirements.txt
 # What only builds stays in this stage, in a place of its own.
 COPY requirements-build.txt ./
 RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --require-hashes --target /build-tools --requirement requirements-build.txt

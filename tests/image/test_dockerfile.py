@@ -31,6 +31,11 @@ def test_nothing_in_it_is_for_one_architecture_only() -> None:
         assert re.findall(ARCHITECTURES, text) == []
 
 
+def test_nothing_is_compiled_while_it_is_built() -> None:
+    [packages] = [run for run in BUILD.all("RUN") if "requirements.txt" in run]
+    assert "--only-binary :all:" in packages
+
+
 def test_one_user_without_rights_runs_everything() -> None:
     [run] = IMAGE.all("RUN")
     assert IMAGE.only("USER") == "10001:10001"
