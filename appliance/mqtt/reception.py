@@ -17,8 +17,9 @@ connection.
 The usual case, messages of QoS 0 and 1 with a topic each, passes by all of this: see ``Session._on_publishes``.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from mqtt5 import (
     DisconnectReasonCode,
@@ -35,6 +36,10 @@ from appliance.mqtt.inflight import Arrivals, pubacks
 from appliance.mqtt.journal import Journal
 from appliance.mqtt.terms import Settings, refuses
 from appliance.mqtt.violations import message_fault, protocol_error
+
+Fault: TypeAlias = FramingFault | None
+Sifted: TypeAlias = tuple[list[PublishPacket], bytes, Fault]
+"""Messages to hand out with their full topics, acknowledgements of those that came again, the fault behind both."""
 
 
 @dataclass(slots=True)
@@ -121,39 +126,14 @@ class Reception:
         """Take in messages that are handed out; return the number of the first."""
         return self._arrivals.add(packet_ids)
 
-    def sift(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], list[bytes], FramingFault | None]:
-        """Look at messages one by one, before those to hand out are added.
-
-        Return them with their full topics, the acknowledgements of repeated ones, and the fault behind them, if any.
-        """
-        sound: list[PublishPacket] = []
-        fresh: set[int] = set()  # packet ids of QoS 2 among them
-        answers: list[bytes] = []
-        fault: FramingFault | None = None
-        free = self.free - len(self._kept)
-        for packet in packets:
-            exact = packet.qos == QoS.EXACTLY_ONCE
-            free -= packet.packet_id is not None and not (exact and packet.packet_id in self._kept)
-            fault = message_fault(packet, free)
-            full = packet if fault is not None or packet.topic_alias is None else self._with_topic(packet)
-            if isinstance(full, FramingFault):
-                fault = full
-            elif fault is None and not exact:
-                sound.append(full)
-            elif fault is None:
-                packet_id = packet.packet_id or 0
-                known = _second(packet_id) if packet_id in fresh else self._known(packet_id)
-                if known is None:
-                    fresh.add(packet_id)
-                    sound.append(full)
-                elif isinstance(known, bytes):
-                    answers.append(known)
-                else:
-                    fault = known
+    def sift(self, packets: list[PublishPacket]) -> Iterator[Sifted]:
+        """Look at messages one by one, and yield what to do. What is to be handed out is added before the next step."""
+        while packets:
+            sound, packets, answers, fault = self._sifted(packets)
+            self._hand_out(sound)
+            yield sound, answers, fault
             if fault is not None:
-                break
-        self._hand_out(sound)
-        return sound, answers, fault
+                return
 
     def settle(self, first: int, count: int) -> tuple[bytes, int]:
         """Mark messages as done; return the acknowledgements that may now leave, and their number."""
@@ -218,22 +198,52 @@ class Reception:
 
     # Inner steps
 
-    def _known(self, packet_id: int) -> bytes | FramingFault | None:
-        """Return the answer to a message of QoS 2 that came before, the fault of it, or None when it is a new one."""
+    def _sifted(self, packets: list[PublishPacket]) -> tuple[list[PublishPacket], list[PublishPacket], bytes, Fault]:
+        """Return what ``sift`` yields and, second, the messages from the first on that comes again behind new ones."""
+        sound: list[PublishPacket] = []
+        fresh: set[int] = set()  # packet ids of QoS 2 among them
+        answers: list[bytes] = []
+        fault: Fault = None
+        free = self.free - len(self._kept)
+        for index, packet in enumerate(packets):
+            exact = packet.qos == QoS.EXACTLY_ONCE
+            again = exact and (packet.packet_id in self._kept or packet.packet_id in self._held)
+            if again and sound:
+                return sound, packets[index:], b"".join(answers), None
+            free -= packet.packet_id is not None and not (exact and packet.packet_id in self._kept)
+            fault = message_fault(packet, free)
+            full = packet if fault is not None or packet.topic_alias is None else self._with_topic(packet)
+            if isinstance(full, FramingFault):
+                fault = full
+            elif fault is None and again:
+                answer = self._repeated(packet.packet_id or 0)
+                if isinstance(answer, bytes):
+                    answers.append(answer)
+                else:
+                    fault = answer
+            elif fault is None and exact and packet.packet_id in fresh:
+                fault = _second(packet.packet_id or 0)
+            elif fault is None:
+                if exact:
+                    fresh.add(packet.packet_id or 0)
+                sound.append(full)
+            if fault is not None:
+                break
+        return sound, [], b"".join(answers), fault
+
+    def _repeated(self, packet_id: int) -> bytes | FramingFault:
+        """Return the answers that may leave now for a message that is held or kept, or the fault that it comes."""
         held = self._held.get(packet_id)
         if held is None:
-            if packet_id not in self._kept:
-                return None
-            self.repeated += 1
             encoded = PubRecPacket(packet_id).write()
             if not len(self._arrivals):
+                self.repeated += 1
                 return encoded
             self._kept.discard(packet_id)
             held = self._held[packet_id] = _Held(0, 0, encoded, settled=True)
         elif held.generation == self._generation or packet_id in self._again:
             return _second(packet_id)
-        else:
-            self.repeated += 1
+        self.repeated += 1
         self._again[packet_id] = number = self._arrivals.add([packet_id])
         self._slots[number] = packet_id
         return self._arrivals.settle(number, 1) if held.settled else b""

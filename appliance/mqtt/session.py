@@ -254,8 +254,6 @@ class Session:
             self._out.acknowledge(acks)
         return settled
 
-    # What the packets do
-
     def _on_connack(self, packets: list[ConnAckPacket], events: list[Event]) -> None:
         connack = packets[0]
         if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
@@ -268,8 +266,7 @@ class Session:
         self._step(Step.ACCEPTED)
         self.met = True
         self.limits = limits = BrokerCapabilities.of(connack)
-        if connack.assigned_client_id is not None:
-            self.identifier = connack.assigned_client_id
+        self.identifier = connack.assigned_client_id or self.identifier
         if connack.server_keep_alive is not None:
             self.keep_alive.interval = connack.server_keep_alive
         if not connack.session_present:
@@ -279,11 +276,10 @@ class Session:
             self._fail(protocol_error("a second CONNACK"), events)
 
     def _on_publishes(self, packets: list[PublishPacket], events: list[Event]) -> None:
-        """The hot path: checked in whole runs, one by one only when something is wrong."""
+        """The hot path: checked in whole runs, one by one only when something is unusual."""
         ids = [packet.packet_id for packet in packets]
         if None in ids:
             ids = [packet_id for packet_id in ids if packet_id is not None]
-        fault = None
         topics = "\n".join([packet.topic for packet in packets])
         if (
             0 in ids
@@ -294,14 +290,19 @@ class Session:
             or [packet.topic_alias for packet in packets].count(None) != len(packets)
             or len(ids) > self._reception.free
         ):
-            packets, answers, fault = self._reception.sift(packets)
-            self._out.acknowledge(b"".join(answers))
-            ids = [packet.packet_id for packet in packets if packet.packet_id is not None]
-        if packets:
-            self._deliver(packets, cast("list[int]", ids), events)
-            self.overruns += self.overrun
-        if fault is not None:
-            self._fail(fault, events)
+            self._on_unusual(packets, events)
+            return
+        self._deliver(packets, cast("list[int]", ids), events)
+        self.overruns += self.overrun
+
+    def _on_unusual(self, packets: list[PublishPacket], events: list[Event]) -> None:
+        for sound, answers, fault in self._reception.sift(packets):
+            self._out.acknowledge(answers)
+            if sound:
+                self._deliver(sound, [packet.packet_id for packet in sound if packet.packet_id is not None], events)
+            if fault is not None:
+                self._fail(fault, events)
+        self.overruns += self.overrun
 
     def _deliver(self, packets: list[PublishPacket], ids: list[int], events: list[Event]) -> None:
         first = self._reception.add(ids)

@@ -254,6 +254,21 @@ def test_what_comes_again_is_answered_in_the_order_of_arrival_on_any_connection(
     assert sent(session) == [PubRecPacket(1), PubRecPacket(2)]
 
 
+def test_what_comes_again_behind_a_new_message_is_answered_behind_it() -> None:
+    session = connected_session()
+    session.acknowledge(1, receive(session, exact(2)).first, 1)
+    reconnected(session)
+    event, behind = session.receive_data(written(exact(1), exact(2, duplicate=True), exact(3), qos1(4)), 0.0)
+    assert isinstance(event, Publishes)
+    assert isinstance(behind, Publishes)
+    assert [packet.packet_id for packet in event.packets + behind.packets] == [1, 3, 4]
+    assert sent(session) == []
+    session.acknowledge(2, event.first, 1)
+    assert sent(session) == [PubRecPacket(1), PubRecPacket(2)]
+    session.acknowledge(2, behind.first, behind.count)
+    assert sent(session) == [PubRecPacket(3), PubAckPacket(4)]
+
+
 def test_what_is_answered_counts_once_when_it_comes_again() -> None:
     session = connected_session(receive_max=3)
     session.acknowledge(1, receive(session, exact(1), exact(2), exact(3)).first, 2)

@@ -81,7 +81,6 @@ class ModelBroker:
         )
         self.kinds = {message.payload: message.qos for message in self.to_send}
         self.settled: set[bytes] = set()
-        self.declined: set[bytes] = set()  # by the client, with a reason code of 0x80 or above
         self.lost: set[bytes] = set()
         self.connections = self.losses = 0
         self.lossy = True
@@ -234,8 +233,6 @@ class ModelBroker:
             message.released = True
             link.releasing.add(packet_id)
             return PubRelPacket(packet_id)
-        if refuses(packet.reason_code):
-            self.declined.add(message.payload)
         del self._sent[packet_id]
         return None
 
