@@ -79,8 +79,6 @@ class Session:
         """The number of acknowledgements that answered nothing of ours, and were ignored."""
         return self._requests.strays + self._sending.strays
 
-    # What the shell does
-
     def connect(self, now: float) -> None:
         """Begin a new connection: queues CONNECT. Raises KeyError unless disconnected."""
         self._step(Step.CONNECT)
@@ -91,8 +89,8 @@ class Session:
         self._opening = Opening()
         self.keep_alive = KeepAlive(settings.keep_alive, now, now)
         self._out.clear()
-        clean_start = settings.clean_start and not self.met
-        self._out.write(settings.connect_packet(self.identifier, clean_start=clean_start).write())
+        clean = settings.clean_start and not self.met
+        self._out.write(settings.connect_packet(self.identifier, clean_start=clean).write())
 
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """Return the events of a chunk. Its messages are in one ``Publishes`` mostly; an ``Ending`` comes last."""
