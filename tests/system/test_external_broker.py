@@ -16,6 +16,7 @@ import psycopg
 import pytest
 import trio
 
+from appliance.mqtt.errors import NegativeAckError
 from tests.support.appliance_process import ApplianceProcess, free_port
 from tests.support.busy import within
 from tests.support.certificates import Authority
@@ -23,10 +24,11 @@ from tests.support.ejabberd_clients import at
 from tests.support.ejabberd_server import EjabberdServer
 from tests.system.test_neighbours import SEATS
 
-ACCOUNTS = {"appliance": "a long password", "device": "another password"}
+PASSWORD = "a long password"
+DEVICES = ("d-0", "d-1", "d-2")
 RIGHTS = {
     "access_subscribe": {"tenant/#": "appliance", "appliance/peers": "appliance"},
-    "access_publish": {"tenant/#": "all", "appliance/peers": "appliance"},
+    "access_publish": {"tenant/+/device/%u/+": "all", "appliance/peers": "appliance"},
 }
 """What the README asks for, and nothing else."""
 LIMITS = {"session_expiry": "14 days", "max_queue": 1_000_000}
@@ -74,7 +76,7 @@ def site() -> Iterator[Site]:
             {
                 "APPLIANCE_BROKER_URL": f"mqtt://127.0.0.1:{port}",
                 "APPLIANCE_BROKER_USERNAME": "appliance",
-                "APPLIANCE_BROKER_PASSWORD": ACCOUNTS["appliance"],
+                "APPLIANCE_BROKER_PASSWORD": PASSWORD,
                 "APPLIANCE_WEB_PORT": str(web_port),
             }
         )
@@ -87,7 +89,11 @@ def site() -> Iterator[Site]:
             raise
     try:
         with EjabberdServer(
-            users=ACCOUNTS, options=RIGHTS, access_rules=rules, certificate=certificate, port=port
+            users=dict.fromkeys(("appliance", *DEVICES), PASSWORD),
+            options=RIGHTS,
+            access_rules=rules,
+            certificate=certificate,
+            port=port,
         ) as server:
             appliance.wait_ready()
             (appliance.folder / "ca.pem").write_text(authority.pem)
@@ -140,18 +146,21 @@ def furnish(appliance: ApplianceProcess) -> None:
 
 
 def readings(numbers: range) -> list[tuple[str, bytes]]:
-    """Return readings with times of their own, of three devices."""
+    """Return readings with times of their own, of three devices: each with its device, and the payload."""
     now = time.time()
     return [
-        (f"tenant/fleet/device/d-{number % 3}/telemetry", json.dumps({"ts": now - number / 100, "n": number}).encode())
+        (DEVICES[number % len(DEVICES)], json.dumps({"ts": now - number / 100, "n": number}).encode())
         for number in numbers
     ]
 
 
 async def sent(ejabberd: EjabberdServer, messages: list[tuple[str, bytes]]) -> None:
-    """Send messages as a device; returns when the broker has all of them."""
-    async with at(ejabberd, username="device", password=ACCOUNTS["device"]) as device:
-        await device.publish_many(messages)
+    """Send messages as their devices; returns when the broker has all of them."""
+    for name in DEVICES:
+        async with at(ejabberd, username=name, password=PASSWORD) as device:
+            await device.publish_many(
+                [(f"tenant/fleet/device/{name}/telemetry", payload) for sender, payload in messages if sender == name]
+            )
 
 
 def stored(appliance: ApplianceProcess) -> list[int]:
@@ -185,9 +194,12 @@ def test_a_broker_of_the_old_mqtt_is_named_and_the_dashboard_opens_without_it(si
 
 async def test_readings_are_stored_once_over_restarts_of_both_and_another_way_to_the_broker(site: Site) -> None:
     appliance, ejabberd = site.appliance, site.ejabberd
-    bad = [("tenant/fleet/device/d-1/telemetry", payload) for payload in (b"{", b"\xff", b"[1]")]
+    bad = [("d-1", payload) for payload in (b"{", b"\xff", b"[1]")]
     await sent(ejabberd, [*readings(range(50)), *bad])
     assert await has_stored(appliance, 50) == list(range(50))
+    async with at(ejabberd, username="d-1", password=PASSWORD) as device:
+        with pytest.raises(NegativeAckError):
+            await device.publish("tenant/fleet/device/d-2/telemetry", b"{}")
 
     assert "it keeps our session for 5 minutes, and 7 days are needed" in (await warnings(appliance))["broker_session"]
 

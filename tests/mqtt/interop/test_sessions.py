@@ -7,7 +7,7 @@ from mqtt5 import ConnAckReasonCode
 from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.link import LinkState
 from tests.mqtt.interop.conftest import ACCOUNT
-from tests.support.ejabberd_clients import DEADLINE, at, durable, payloads
+from tests.support.ejabberd_clients import DEADLINE, at, durable, payloads, received
 from tests.support.ejabberd_server import EjabberdServer
 
 GRANTED_SECONDS = 300
@@ -33,6 +33,20 @@ async def test_a_session_is_kept_and_brings_what_was_not_acknowledged_again(
         async with durable(ejabberd, prefix) as ours:
             await device.publish(f"{prefix}/4", b"4")
             assert await payloads(ours, 1) == [b"4"]  # and nothing else again
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_what_came_while_we_were_away_comes_though_the_first_of_it_is_marked_as_sent_before(
+    ejabberd: EjabberdServer, prefix: str, qos: int
+) -> None:
+    async with at(ejabberd) as device:
+        async with durable(ejabberd, prefix) as ours:
+            await ours.subscribe(f"{prefix}/#", max_qos=qos)
+        await device.publish_many([(f"{prefix}/x", b"%d" % number) for number in range(3)], qos=qos)
+        async with durable(ejabberd, prefix) as ours:
+            packets = await received(ours, 3)
+    assert [packet.payload for packet in packets] == [b"0", b"1", b"2"]
+    assert [packet.duplicate for packet in packets] == [True, False, False]
 
 
 async def test_a_clean_start_ends_the_session(ejabberd: EjabberdServer, prefix: str) -> None:
