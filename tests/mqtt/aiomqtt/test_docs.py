@@ -29,7 +29,24 @@ async def test_an_example_prints_what_it_says(
 
 
 def test_every_test_that_a_difference_names_exists() -> None:
-    rows = PAGE.partition("### What it does otherwise\n")[2].splitlines()
-    named = [row.rsplit("|", 2)[1].strip(" `").split("::") for row in rows if row.startswith("| ") and "::" in row]
-    assert len(named) == sum(row.startswith("| ") for row in rows) - 1 >= 20
+    rows = rows_below("### What it does otherwise")
+    named = tests_of(rows)
+    assert len(named) == len(rows) >= 20
     assert [test for file, test in named if test not in names_in(TESTS / "mqtt" / file)] == []
+
+
+def test_every_test_that_a_difference_of_a_broker_names_exists() -> None:
+    named = tests_of(rows_below("## Brokers tried"))
+    assert len(named) >= 8
+    assert [test for file, test in named if test not in names_in(TESTS / "mqtt" / "interop" / file)] == []
+
+
+def rows_below(heading: str) -> list[str]:
+    """Return the rows of the table below a heading, without its head."""
+    section = PAGE.partition(f"{heading}\n")[2].partition("\n## ")[0]
+    return [row for row in section.splitlines() if row.startswith("| ")][1:]
+
+
+def tests_of(rows: list[str]) -> list[list[str]]:
+    """Return file and name of the test in the last column of each row that has one."""
+    return [row.rsplit("|", 2)[1].strip(" `").split("::") for row in rows if "::" in row]
