@@ -30,13 +30,13 @@ async def test_an_example_prints_what_it_says(
 
 def test_every_test_that_a_difference_names_exists() -> None:
     rows = rows_below("### What it does otherwise")
-    named = tests_of(rows)
+    named = named_in(rows)
     assert len(named) == len(rows) >= 20
     assert [test for file, test in named if test not in names_in(TESTS / "mqtt" / file)] == []
 
 
 def test_every_test_that_a_difference_of_a_broker_names_exists() -> None:
-    named = tests_of(rows_below("## Brokers tried"))
+    named = named_in(rows_below("## Brokers tried"))
     assert len(named) >= 8
     assert [test for file, test in named if test not in names_in(TESTS / "mqtt" / "interop" / file)] == []
 
@@ -47,6 +47,6 @@ def rows_below(heading: str) -> list[str]:
     return [row for row in section.splitlines() if row.startswith("| ")][1:]
 
 
-def tests_of(rows: list[str]) -> list[list[str]]:
+def named_in(rows: list[str]) -> list[list[str]]:
     """Return file and name of the test in the last column of each row that has one."""
     return [row.rsplit("|", 2)[1].strip(" `").split("::") for row in rows if "::" in row]
