@@ -30,7 +30,7 @@ from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
-from appliance.mqtt.transport.address import PORTS
+from appliance.mqtt.transport.address import PORTS, Address
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
@@ -116,11 +116,16 @@ class BrokerAccess:
         """Return where devices publish: at a broker elsewhere by MQTT, also where we are there by another way."""
         address = config.broker.address()
         if address is not None:
-            direct = "mqtts" if address.encrypted else "mqtt"
-            return address.host or "localhost", address.port if address.scheme == direct else PORTS[direct]
+            return by_mqtt(address)
         assert self.embedded is not None  # noqa: S101 - for the type checker; there is one of the two
         listener = self.embedded.devices
         return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.port
+
+
+def by_mqtt(address: Address) -> tuple[str, int]:
+    """Return host and port of a broker for those who speak MQTT without WebSocket: the usual port, if not ours."""
+    direct = "mqtts" if address.encrypted else "mqtt"
+    return address.host or "localhost", address.port if address.scheme == direct else PORTS[direct]
 
 
 async def open_broker(base: Foundation, storage: Storage, known: Knowledge, stream: Stream) -> BrokerAccess:

@@ -1,6 +1,7 @@
 """The fifth stage: the dashboard, the JSON API and HTTP ingest."""
 
 import resource
+import shlex
 import socket
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from functools import partial
 
 from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.children.mosquitto_files import BrokerLimits
-from appliance.config import masked
+from appliance.config import Config, masked
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.outgoing.network import Network
 from appliance.delivery.senders.table import SENDERS
@@ -142,6 +143,15 @@ def _snapshot(
     )
 
 
+def tls_options(config: Config) -> str:
+    """Return what ``mosquitto_pub`` needs for a broker elsewhere under TLS."""
+    address = config.broker.address()
+    if address is None or not address.encrypted:
+        return ""
+    ca = config.broker.ca_file
+    return " --tls-use-os-certs" if ca is None else f" --cafile {shlex.quote(str(ca))}"
+
+
 def _ports(
     base: Foundation,
     storage: Storage,
@@ -170,7 +180,7 @@ def _ports(
         sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
-            ListenerAddress(host if broker.embedded is None else None, port),
+            ListenerAddress(host if broker.embedded is None else None, port, tls_options(config)),
             limit_of,
             refusals,
             broker.floods.current,

@@ -16,6 +16,7 @@ import pytest
 from appliance.children.data_dir import RunFile
 from appliance.cli import cli
 from appliance.simulate.ledger import read
+from tests.support.certificates import Authority
 from tests.support.mosquitto_server import MosquittoServer
 
 pytestmark = pytest.mark.real
@@ -139,5 +140,22 @@ def test_it_finds_the_appliance_of_its_data_folder() -> None:
         running = RunFile(1, "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
         (folder / "run.json").write_bytes(msgspec.json.encode(running))
         environ = {"APPLIANCE_DATA_DIR": str(folder), "MQTT_PASSWORD": "claim-password"}
+        done = simulate("--rate", "0", "--messages", "10", environ=environ)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_reaches_an_external_broker_as_the_appliance_does() -> None:
+    authority = Authority()
+    with MosquittoServer(certificate=authority.certificate("localhost")) as server:
+        folder = server.directory / "data"
+        folder.mkdir()
+        (folder / "ca.pem").write_text(authority.pem)
+        running = RunFile(1, "", mqtt_host="localhost", mqtt_port=server.tls_port, database="", socket_dir=None)
+        (folder / "run.json").write_bytes(msgspec.json.encode(running))
+        environ = {
+            "APPLIANCE_DATA_DIR": str(folder),
+            "APPLIANCE_BROKER_URL": f"mqtts://localhost:{server.tls_port}",
+            "APPLIANCE_BROKER_CA_FILE": str(folder / "ca.pem"),
+        }
         done = simulate("--rate", "0", "--messages", "10", environ=environ)
         assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,8 @@ class ListenerAddress:
 
     host: str | None
     port: int
+    options: str = ""
+    """What the command needs beside them, for TLS."""
 
     def command(self, page_host: str, device: str, password: str, *, user: str | None = None) -> str:
         """Return the command that sends a first reading of ``device`` (``TENANT/device/DEVICE``).
@@ -24,7 +26,7 @@ class ListenerAddress:
         """
         host = self.host or urlsplit(f"//{page_host}").hostname
         return (
-            f"mosquitto_pub -h {host} -p {self.port} -u {user or device} -P '{password}' -q 1 "
+            f"mosquitto_pub -h {host} -p {self.port}{self.options} -u {user or device} -P '{password}' -q 1 "
             f"-t tenant/{device}/telemetry -m '{{\"temperature\": 21.5}}'"
         )
 

@@ -1,6 +1,7 @@
 """What a client promises, against a real Mosquitto over every transport."""
 
 import secrets
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -8,7 +9,10 @@ from mqtt5 import PublishPacket
 
 from appliance.backoff import Backoff
 from appliance.mqtt.client import Client
-from appliance.mqtt.transport import Transport
+from appliance.mqtt.transport import Tcp, Tls, Transport, WebSocket
+from tests.mqtt.transport.conftest import Secured
+from tests.support.mqtt.websocket_bridge import websocket_bridge
+from tests.support.tcp_proxy import tcp_proxy
 
 DEADLINE = 60.0
 LARGE = 70_000
@@ -88,3 +92,19 @@ async def test_a_connection_that_is_idle_stays_by_the_keep_alive_of_mqtt(transpo
         await trio.sleep(1.6)  # a broker ends a client after one and a half times its keep-alive
         assert client.generation == 1
         assert client.is_connected
+
+
+@pytest.mark.parametrize("kind", ["tls", "ws"])
+async def test_a_peer_that_falls_silent_is_found_by_the_keep_alive_of_mqtt(secured: Secured, kind: str) -> None:
+    server = secured.server
+    async with AsyncExitStack() as stack:
+        port = server.tls_port if kind == "tls" else await stack.enter_async_context(websocket_bridge(server.port))
+        proxy = await stack.enter_async_context(tcp_proxy(server.host, port))
+        tcp = Tcp(server.host, proxy.port)
+        transport: Transport = WebSocket(tcp, "b") if kind == "ws" else Tls(tcp, secured.files, "localhost")
+        client = await stack.enter_async_context(client_over(transport, keep_alive=1))
+        proxy.go_silent()
+        with trio.fail_after(DEADLINE):
+            assert "nothing heard" in (await client.disconnected()).detail
+            await client.ready()
+        assert proxy.connections == 2

@@ -314,6 +314,11 @@ def test_the_ready_line_has_the_address_that_the_browser_used(page_host: str, ho
     )
 
 
+def test_the_ready_line_has_the_options_that_tls_needs() -> None:
+    line = ListenerAddress("b", 8883, " --cafile ca.pem").command("edge", "acme/device/d", "secret")
+    assert line.startswith("mosquitto_pub -h b -p 8883 --cafile ca.pem -u acme/device/d")
+
+
 def test_reasons_are_ordered_with_their_share_of_the_first() -> None:
     counts = reason_counts({"RATE_LIMITED": 5, "INVALID_JSON": 20, "NEW_CODE": 5})
     assert [(item.code, item.share) for item in counts] == [
