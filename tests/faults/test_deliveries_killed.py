@@ -2,8 +2,6 @@
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,11 +12,11 @@ import pytest
 
 from appliance.failpoints import VARIABLE
 from tests.faults.courier_worker import LEASE_SECONDS, SENDS
-from tests.support import soak
+from tests.support import fork_server, soak
 from tests.support.alerts import add_alerts
 from tests.support.couriers import rows
+from tests.support.fork_server import Forked
 from tests.support.postgres_server import Database
-from tests.support.project import ROOT
 from tests.support.routes import add_integration, add_route
 
 KILLS = soak.times(3)
@@ -35,17 +33,11 @@ PATIENCE_SECONDS = soak.times(60)
 @contextmanager
 def worker(
     database: Database, instance: str = "one", failpoint: str | None = None, speed: float = 1
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Forked]:
     """Run a process that delivers; killed at the end of the block."""
     environ = os.environ if failpoint is None else {**os.environ, VARIABLE: failpoint}
     arguments = [str(database.server.socket_dir), database.name, instance, str(speed)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.courier_worker", *arguments],
-        cwd=ROOT,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = fork_server.programs().start_silent("tests.faults.courier_worker", arguments, env=environ)
     try:
         yield process
     finally:
@@ -76,7 +68,7 @@ def close_all(database: Database) -> None:
     )
 
 
-def wait_for(database: Database, query: str, *, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_for(database: Database, query: str, *, process: Forked | None = None) -> None:
     """Return once the query finds nothing, or the process has ended."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while rows(database, query) and (process is None or process.poll() is None):

@@ -3,9 +3,8 @@
 The process is one that only replays, so that it starts ten times in as many seconds; it is started by the same code.
 """
 
+import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +16,10 @@ from appliance.db.roles import INGEST
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replays import ReplayStatus
 from appliance.ingest.quarantine.store import Selection
-from tests.support import soak
+from tests.support import fork_server, soak
 from tests.support.accounting import look as check
 from tests.support.pipeline import TENANT, furnish, ledger_sums, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
-from tests.support.project import ROOT
 from tests.support.tenants import BY, ingest
 
 MESSAGES, DEVICES = soak.times(3200), 40
@@ -63,10 +61,8 @@ def progress(database: Database) -> tuple[int, bool]:
 @contextmanager
 def worker(database: Database) -> Iterator[None]:
     """Run a worker process, killed at the end of the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.replay_worker", database.conninfo(INGEST)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+    process = fork_server.programs().start_silent(
+        "tests.faults.replay_worker", [database.conninfo(INGEST)], env=os.environ
     )
     try:
         yield

@@ -2,17 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from appliance.db.roles import INGEST
+from tests.support import fork_server
 from tests.support.accounting import look as balance
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
-from tests.support.project import ROOT
 from tests.support.retention import days, make_days, span, store
 
 DAYS, READINGS = 3, 50
@@ -20,14 +18,8 @@ DAYS, READINGS = 3, 50
 
 def work(database: Database, **environment: str) -> int:
     """Run a process that makes one round with a retention of a day; return how it ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "tests.faults.retention_worker", database.conninfo(INGEST), "0", "1"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        check=False,
-        timeout=120,
-    ).returncode
+    arguments, env = [database.conninfo(INGEST), "0", "1"], {**os.environ, **environment}
+    return fork_server.programs().run("tests.faults.retention_worker", arguments, env=env, seconds=120).returncode
 
 
 def told(database: Database) -> tuple[int, int]:

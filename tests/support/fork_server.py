@@ -104,6 +104,12 @@ class ForkServer:
         order = {"module": module, "arguments": arguments, "env": dict(env)}
         return Forked(self, self._ask(order, stdin, stdout, stderr))
 
+    def start_silent(self, module: str, arguments: Sequence[str], *, env: Mapping[str, str]) -> Forked:
+        """Run a module as a program that nobody speaks to and nobody hears."""
+        with Path(os.devnull).open("r+") as nothing:
+            mute = nothing.fileno()
+            return self.start(module, arguments, env=env, stdin=mute, stdout=mute, stderr=mute)
+
     def run(
         self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], seconds: float
     ) -> "subprocess.CompletedProcess[str]":
