@@ -36,7 +36,7 @@ async def received(client: Client, count: int) -> list[PublishPacket]:
     return found
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_messages_of_any_size_go_both_ways_in_order(transport: Transport, qos: int) -> None:
     topic = f"t/{secrets.token_hex(6)}"
     payloads = [b"", b"x", bytes(124), bytes(125), bytes(126), secrets.token_bytes(LARGE), b"last"]
