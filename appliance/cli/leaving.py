@@ -1,19 +1,29 @@
-"""``appliance tenant delete``: asks twice, and follows the deletion to its end. It works without an appliance."""
+"""``appliance tenant export`` and ``delete``: an archive of all that belongs to a tenant, and the end of the tenant.
 
+The deletion asks twice and is followed to its end; while no appliance runs, the command does the work.
+"""
+
+import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import click
 import trio
 
+from appliance import __version__
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
+from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.errors import Invalid
+from appliance.errors import ApplianceError, Invalid
 from appliance.failpoints import Failpoints
-from appliance.leaving import deletion
+from appliance.leaving import deletion, export
 from appliance.leaving.deletion import Deletion, DeletionStatus
 from appliance.leaving.worker import DeletionWorker
 
@@ -21,6 +31,61 @@ CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.3
 INSTANCE = "command line"
 """Under which the books count readings that the command deletes."""
+
+
+@click.command("export")
+@click.argument("tenant")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+@click.pass_obj
+def export_(invocation: Invocation, tenant: str, file: Path, as_json: bool) -> None:
+    """Write all that belongs to TENANT into the new archive FILE: CSV and JSON, readings by day, without secrets."""
+    if file.exists():
+        raise Invalid(f"{file} exists already: name a new file.", "file")
+
+    async def work(administration: Administration) -> int:
+        connection, context = administration.connection, administration.context
+        await tenants.get(connection, tenant)
+        async with connection.transaction():
+            await export.note(connection, tenant, context)
+
+        @asynccontextmanager
+        async def reading() -> AsyncIterator[Connection[Any]]:
+            async with connection.transaction():
+                yield connection
+
+        pieces = export.archive(reading, tenant, now=context.now, version=__version__)
+        try:
+            return await _write(pieces, file)
+        except OSError as error:
+            raise ApplianceError(f"{file} cannot be written: {error.strerror}") from error
+
+    written = administer(invocation, work)
+    if as_json:
+        show_one({"tenant_id": tenant, "file": str(file), "bytes": written}, as_json=True)
+    else:
+        click.echo(f"{file}: {written} bytes")
+
+
+async def _write(pieces: AsyncIterator[bytes], file: Path) -> int:
+    """Write ``pieces`` beside ``file``, readable by its owner alone, then give them its name; return their bytes."""
+    shows, written = sys.stderr.isatty(), 0
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            async for piece in pieces:
+                out.write(piece)
+                written += len(piece)
+                if shows:
+                    click.echo(f"{CLEAR_LINE}{written // 1000} kB written", nl=False, err=True)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+        if shows:
+            click.echo(CLEAR_LINE, nl=False, err=True)
+    return written
 
 
 @click.command()

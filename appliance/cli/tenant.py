@@ -18,9 +18,10 @@ COLUMNS = ("tenant_id", "name", "status", "provisioning", "claim_enabled", "devi
 
 @click.group()
 def command() -> None:
-    """Add, list and delete tenants, suspend and resume them, and control how their new devices are handled."""
+    """Add, list, export and delete tenants, suspend and resume them, and control how their new devices are handled."""
 
 
+command.add_command(leaving.export_)
 command.add_command(leaving.delete)
 
 

@@ -193,6 +193,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/users?", "users-operator", OPERATOR),
     PageOf("/users/new", "user-new"),
     PageOf(f"/users/{USER}", "user", rule="/users/<uuid:user_id>"),
+    PageOf("/export", "export"),
     PageOf("/profile", "profile"),
     PageOf("/profile/password", "profile-password"),
     PageOf("/profile/tokens?done=password", "profile-tokens"),

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import click
 import psycopg
+import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
@@ -39,6 +41,7 @@ CHANGING: Sequence[tuple[str, Sequence[str]]] = (
     ("tenant resume u", ["tenant.resume"]),
     ("tenant rotate-claim t", ["tenant.rotate_claim"]),
     ("tenant claim t off", ["tenant.claim"]),
+    ("tenant export v v.zip", ["tenant.export"]),
     ("tenant delete v --confirm v --for-good --no-wait", ["tenant.delete"]),
     ("subscription add u --limit 3 --days 9", ["subscription.add"]),
     ("subscription set main --limit 8", ["subscription.change"]),
@@ -101,7 +104,10 @@ def test_of_every_command_it_is_known_what_it_changes() -> None:
     assert sorted(leaves(cli)) == sorted([*changing, *READING, *OTHERS])
 
 
-def test_every_command_that_changes_something_has_its_audit_row_in_its_transaction(database: Database) -> None:
+def test_every_command_that_changes_something_has_its_audit_row_in_its_transaction(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where an export is written
     url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
     environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | {"APPLIANCE_DATABASE_URL": url}
     wrong = []

@@ -45,7 +45,7 @@ TABLE: Mapping[str, Touches] = {
             "quarantine replays", "quarantine show",
             "subscription add", "subscription list", "subscription renew", "subscription set",
             "tenant add", "tenant claim", "tenant list", "tenant provisioning", "tenant resume", "tenant rotate-claim",
-            "tenant suspend", "tenant delete",
+            "tenant suspend", "tenant export", "tenant delete",
             "token add", "user add", "user disable", "user enable", "user list", "user reset",
         ),
         Touches.DATA,

@@ -131,6 +131,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "tenant.resume": "Resumed a tenant",
         "tenant.claim": "Opened or closed the claim user",
         "tenant.rotate_claim": "Rotated the claim password",
+        "tenant.export": "Exported all data of a tenant",
         "tenant.delete": "Began to delete a tenant",
         "tenant.deleted": "Deleted a tenant with all of its rows",
     }

@@ -69,7 +69,7 @@ NAVIGATION: tuple[NavGroup, ...] = (
         "Account",
         (
             NavEntry("Subscriptions", "/subscriptions", "i-calendar-clock", key="b"),
-            NavEntry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u"),
+            NavEntry("Users and tokens", "/users", "i-users", roles=ADMINS, key="u", tabs=("/export",)),
             NavEntry("Audit", "/audit", "i-scroll-text", roles=ADMINS),
         ),
     ),

@@ -1,7 +1,7 @@
 """Installs tenants: operators' pages and the API."""
 
 from appliance.web.mount import Mount
-from appliance.web.tenants import api, deletion_api, deletion_live, deletion_views, lifecycle, views
+from appliance.web.tenants import api, archive_views, deletion_api, deletion_live, deletion_views, lifecycle, views
 from appliance.web.tenants.actions import TenantActions
 from appliance.web.tenants.deletions import DeletionActions
 
@@ -15,5 +15,6 @@ def install(mount: Mount) -> None:
         deletion_views.blueprint(mount.renderer, actions, deletions),
         api.blueprint(mount.platform, actions),
         deletion_api.blueprint(actions, deletions),
+        archive_views.blueprint(mount.renderer),
     )
     deletion_live.install(mount.renderer, deletions)
