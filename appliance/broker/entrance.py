@@ -10,8 +10,10 @@ import trio
 
 from appliance.mqtt.transport import Transport
 
-WAIT_SECONDS = 0.2
-"""Seconds that one try waits for the entrance; then it fails with what the question waits for."""
+WAIT_SECONDS = 8.0
+"""Seconds that one try waits for the entrance, below the deadline of a connection: as soon as it opens, we connect."""
+LOOK_SECONDS = 0.1
+"""Seconds after which a try looks whether the question waits for something else, which is told by failing."""
 
 
 class Question(Protocol):
@@ -34,6 +36,7 @@ class Entrance:
     def __init__(self, transport: Transport, question: Question) -> None:
         self._transport = transport
         self._question = question
+        self._told: str | None = None
 
     @property
     def name(self) -> str:
@@ -42,8 +45,12 @@ class Entrance:
 
     async def open(self) -> trio.abc.Stream:
         """Return a new stream. Raises OSError with what the question waits for, or as the transport does."""
+        asked = self._question.asked
         with trio.move_on_after(WAIT_SECONDS):
-            await self._question.asked.wait()
-        if not self._question.asked.is_set():
-            raise OSError(self._question.waits_for)
+            while not asked.is_set() and self._question.waits_for == self._told:
+                with trio.move_on_after(LOOK_SECONDS):
+                    await asked.wait()
+        if not asked.is_set():
+            self._told = self._question.waits_for
+            raise OSError(self._told)
         return await self._transport.open()

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from appliance.broker.entrance import Entrance
+from appliance.broker.entrance import WAIT_SECONDS, Entrance
 from appliance.mqtt.client import Client
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 
@@ -27,10 +27,27 @@ async def test_nothing_connects_before_the_question_was_asked_and_the_reason_is_
     async with client:
         await trio.sleep(60)
         assert (client.link.detail, broker.attempts) == ("Connection refused", [])
+        question.waits_for = "asks"
+        await trio.sleep(60)
+        assert (client.link.detail, broker.attempts) == ("asks", [])
+        await trio.sleep(WAIT_SECONDS / 2)
         question.asked.set()
         with trio.fail_after(60):
             await client.ready()
     assert len(broker.attempts) == 1
+
+
+async def test_who_waits_at_the_entrance_connects_as_soon_as_it_opens(autojump_clock: MockClock) -> None:
+    broker, question = ScriptedBroker(), Question()
+    entrance = Entrance(broker, question)
+    with pytest.raises(OSError, match="Connection refused"):
+        await entrance.open()
+    assert trio.current_time() == 0, "what it waits for is told at once"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(entrance.open)
+        await trio.sleep(WAIT_SECONDS / 2)
+        question.asked.set()
+    assert trio.current_time() == WAIT_SECONDS / 2
 
 
 async def test_a_broker_that_is_away_later_is_told_as_ever(autojump_clock: MockClock) -> None:

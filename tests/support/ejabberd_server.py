@@ -90,7 +90,7 @@ class EjabberdServer:
         return f"{scheme}://localhost:{ports[scheme]}"
 
     def start(self) -> None:
-        """Start the broker and return once it accepts connections."""
+        """Start the broker and return once it accepts connections. From the main thread: it dies with its thread."""
         fresh = not self.port
         for _ in range(PORT_TRIES):
             if fresh:
