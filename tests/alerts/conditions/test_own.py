@@ -87,6 +87,13 @@ def test_a_broker_that_is_nearly_out_of_memory_is_an_alert_once_that_lasts() -> 
     assert seen.after(1, causes={}) == []
 
 
+def test_an_external_broker_that_keeps_too_little_is_an_alert_once_that_lasts() -> None:
+    seen = Seen()
+    assert seen.after(causes={"broker_session": "it keeps our session for 5 minutes"}) == []
+    assert seen.after(LASTING_SECONDS) == ["The broker of barn does not keep messages for as long as it should"]
+    assert seen.after(1, causes={}) == []
+
+
 def test_an_outage_of_postgres_is_kept_until_it_is_told() -> None:
     seen = Seen()
     for length in (LASTING_SECONDS - 1, 90):
