@@ -43,7 +43,7 @@ class Entrance:
         """The endpoint as people write it."""
         return self._transport.name
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
         """Return a new stream. Raises OSError with what the question waits for, or as the transport does."""
         asked = self._question.asked
         with trio.move_on_after(WAIT_SECONDS):
@@ -53,4 +53,4 @@ class Entrance:
         if not asked.is_set():
             self._told = self._question.waits_for
             raise OSError(self._told)
-        return await self._transport.open()
+        return await self._transport.open(tasks)

@@ -232,20 +232,28 @@ class Connection:
         self._log.error("mqtt subscription refused", endpoint=self.transport.name, filter=shown(pattern), why=why)
 
     async def _serve(self, begun: float) -> Outcome:
-        """Serve one connection, from the first byte to the last."""
-        deadline = begun + self._connect_timeout
+        """Serve one connection, from the first byte to the last; return how it ended."""
         generation = self.session.generation
-        outcome: Outcome
+        outcome: Outcome | None = None
+        async with trio.open_nursery() as tasks:
+            outcome = await self._serve_stream(begun + self._connect_timeout, tasks)
+            tasks.cancel_scope.cancel()
+        assert outcome is not None  # noqa: S101 - nothing else leaves the block
+        return self._judged(outcome, begun, generation)
+
+    async def _serve_stream(self, deadline: float, tasks: trio.Nursery) -> Outcome:
         try:
             with trio.fail_at(deadline):
-                stream = await self.transport.open()
+                stream = await self.transport.open(tasks)
         except trio.TooSlowError:
-            outcome = StreamLost(f"no answer within {self._connect_timeout:g} s")
+            return StreamLost(f"no answer within {self._connect_timeout:g} s")
         except BROKEN as error:
-            outcome = StreamLost(reason(error), error)
-        else:
-            self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
-            outcome = await self._pump.run(stream, deadline)
+            return StreamLost(reason(error), error)
+        self._pump = Pump(self.session, self._handle, lambda: self.inbox.busy)
+        return await self._pump.run(stream, deadline)
+
+    def _judged(self, outcome: Outcome, begun: float, generation: int) -> Outcome:
+        """Note the end of a connection, and return it by its probable cause."""
         accepted = self.session.generation != generation  # else the broker itself comes and goes
         short = self._durable and trio.current_time() - begun < CONTESTED_SECONDS
         if accepted and short and isinstance(outcome, StreamLost) and not self._at_once:

@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from appliance.broker.entrance import WAIT_SECONDS, Entrance
 from appliance.mqtt.client import Client
+from tests.support.mqtt.opening import open_and_close
 from tests.support.mqtt.scripted_broker import ScriptedBroker
 
 
@@ -41,10 +42,10 @@ async def test_who_waits_at_the_entrance_connects_as_soon_as_it_opens(autojump_c
     broker, question = ScriptedBroker(), Question()
     entrance = Entrance(broker, question)
     with pytest.raises(OSError, match="Connection refused"):
-        await entrance.open()
+        await open_and_close(entrance)
     assert trio.current_time() == 0, "what it waits for is told at once"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(entrance.open)
+        nursery.start_soon(open_and_close, entrance)
         await trio.sleep(WAIT_SECONDS / 2)
         question.asked.set()
     assert trio.current_time() == WAIT_SECONDS / 2
@@ -55,4 +56,4 @@ async def test_a_broker_that_is_away_later_is_told_as_ever(autojump_clock: MockC
     question.asked.set()
     broker.unreachable = lambda _attempt: True
     with pytest.raises(ConnectionRefusedError):
-        await Entrance(broker, question).open()
+        await open_and_close(Entrance(broker, question))

@@ -38,9 +38,9 @@ class Broker(ScriptedBroker):
         self.present = False
         self.days = 14
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
         self.connack = ConnAckPacket(session_present=self.present, session_expiry_interval=self.days * DAY)
-        return await super().open()
+        return await super().open(tasks)
 
 
 @asynccontextmanager

@@ -269,6 +269,7 @@ async def test_a_transport_that_fails_is_told_and_tried_again(
         async with client_of(broker):
             pass
     async with client_of(broker, keep_trying=True) as client:
+        await trio.sleep(0.5)  # it has been tried
         assert re.search(told, (await client.disconnected()).detail)
         await client.connected()
         await (await broker.peer()).close()
@@ -280,7 +281,7 @@ async def test_a_transport_that_fails_is_told_and_tried_again(
 
 async def test_a_handshake_with_what_speaks_no_tls_is_told_and_tried_again(autojump_clock: MockClock) -> None:
     class Encrypted(ScriptedBroker):
-        async def open(self) -> trio.abc.Stream:
+        async def open(self, _: trio.Nursery) -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             self.attempts.append(trio.current_time())
             await theirs.send_all(b"220 mail.example ESMTP\r\n")

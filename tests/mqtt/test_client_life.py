@@ -105,7 +105,7 @@ async def test_a_cancellation_leaves_as_it_is(broker: ScriptedBroker, autojump_c
 
 async def test_a_bug_of_a_stream_reaches_the_body_as_it_is_and_not_in_a_group(autojump_clock: MockClock) -> None:
     class Faulty(ScriptedBroker):
-        async def open(self) -> trio.abc.Stream:
+        async def open(self, _: trio.Nursery) -> trio.abc.Stream:
             ours, theirs = trio.testing.memory_stream_pair()
             await theirs.send_all(ConnAckPacket().write())
             ours.receive_stream.receive_some_hook = self._fail_later

@@ -1,7 +1,7 @@
 """Ways to get a byte stream to a broker: TCP, Unix socket, TLS, WebSocket, and WebSocket under TLS.
 
 Enters: an address, certificates. Leaves: an open stream for one connection, or an error that says what to mend. Never:
-MQTT, a deadline (the caller's), a task or a nursery, a password in an error.
+MQTT, a deadline (the caller's), a nursery of its own (the caller's as well), a password in an error.
 
 Transports are put around one another: ``WebSocket(Tls(Tcp(...)))``. Each closes what it has opened when a later step
 fails or is cancelled, and the stream that it returns closes all of them.

@@ -27,7 +27,7 @@ class Tcp:
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return f"{host}:{self.port}"
 
-    async def open(self) -> trio.SocketStream:
+    async def open(self, _: trio.Nursery) -> trio.SocketStream:
         """Return a connected stream; trio has set TCP_NODELAY on it."""
         try:
             stream = await trio.open_tcp_stream(self.hostname, self.port)
@@ -54,7 +54,7 @@ class Unix:
         """The path of the socket."""
         return self.path
 
-    async def open(self) -> trio.SocketStream:
+    async def open(self, _: trio.Nursery) -> trio.SocketStream:
         """Return a connected stream."""
         stream = await trio.open_unix_socket(self.path)
         return _with_options(stream, (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES))

@@ -17,10 +17,12 @@ class Transport(Protocol):
         """The endpoint as people write it; without secrets."""
         ...
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery, /) -> trio.abc.Stream:
         """Return a new stream, all handshakes done. Raises one of ``BROKEN`` when there is none.
 
         The caller sets the deadline. Whatever happens, also when it is cancelled, nothing stays open behind it.
+        ``tasks`` is a nursery for what the stream needs beside its caller; it ends with the connection, and nothing
+        there may raise.
         """
         ...
 
@@ -32,7 +34,7 @@ class OpenStream:
     stream: trio.abc.Stream
     name: str
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, _: trio.Nursery) -> trio.abc.Stream:
         """Return the stream."""
         await trio.lowlevel.checkpoint()
         return self.stream

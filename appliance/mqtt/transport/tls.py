@@ -97,7 +97,7 @@ class Tls:
         """The endpoint of what is inside."""
         return self.inner.name
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
         """Return a stream whose handshake is done. Raises ssl.SSLError, or what the inner transport raises.
 
         A broker that ends TLS without saying so (``close_notify``) has closed the connection, as in HTTPS: MQTT itself
@@ -106,7 +106,7 @@ class Tls:
         context = self.context
         if isinstance(context, TlsFiles):  # 10 ms with the system's CAs, and disks may hang
             context = await trio.to_thread.run_sync(context.context, abandon_on_cancel=True)
-        stream = await self.inner.open()
+        stream = await self.inner.open(tasks)
         try:
             return await self._encrypted(stream, context)
         except BaseException:

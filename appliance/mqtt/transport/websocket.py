@@ -1,25 +1,23 @@
-"""MQTT over WebSocket (MQTT 5 §6): the handshake over the stream of another transport.
+"""MQTT over WebSocket (MQTT 5 §6) by trio-websocket, over the stream of another transport.
 
-By ``wsproto``, which has no I/O, and not by trio-websocket, which is built on it: that one reads in a task of its own,
-so that every connection needs a nursery, out of which a refusal comes as an exception group; and a server that closes
-in the handshake is waited for until the deadline. Without a task, nothing can be left running.
+trio-websocket reads in a task of its own, in the nursery that the caller lends. What that task raises is noted and told
+by whoever waits for the handshake or reads: nothing of it reaches the nursery.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http.client import responses
+from typing import cast
 
 import trio
-import wsproto
-from wsproto.events import AcceptConnection, RejectConnection, Request
-from wsproto.utilities import RemoteProtocolError
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from appliance.mqtt.transport.stream import Transport
 from appliance.mqtt.transport.websocket_stream import MAX_MESSAGE_BYTES, WebSocketStream, printable
 
 SUBPROTOCOL = "mqtt"
 """[MQTT-6.0.0-3]"""
-ANSWER_BYTES = 4096
-"""Bytes read at once in a handshake. h11, in wsproto, refuses an answer with more than 16 KiB of headers."""
+READ_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +43,82 @@ class WebSocket:
         """The target without its query."""
         return self.target.partition("?")[0]
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
         """Return a stream whose handshake is done. Raises OSError when the server refuses, and what ``inner`` does."""
-        stream = await self.inner.open()
         try:
-            connection = await self._shake_hands(stream)
+            self.authority.encode("idna")  # as the header will be
+        except UnicodeError:
+            raise OSError(f"{printable(self.authority)} cannot be the name of a host") from None
+        stream = await self.inner.open(tasks)
+        reader = _Reader(tasks)
+        try:
+            connection = await self._shake_hands(stream, reader)
         except BaseException:
+            reader.stop()
             await trio.aclose_forcefully(stream)
             raise
-        return WebSocketStream(stream, connection, self.max_message_bytes)
+        return WebSocketStream(connection, stream, reader.stop)
 
-    async def _shake_hands(self, stream: trio.abc.Stream) -> wsproto.WSConnection:
-        connection = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+    async def _shake_hands(self, stream: trio.abc.Stream, reader: "_Reader") -> WebSocketConnection:
+        connection: WebSocketConnection | None = None
+        with reader.handshake:
+            connection = await wrap_client_stream(
+                cast("trio.Nursery", reader),
+                cast("trio.SocketStream", stream),  # any stream does
+                self.authority,
+                self.target,
+                subprotocols=[SUBPROTOCOL],
+                message_queue_size=1,
+                max_message_size=self.max_message_bytes,
+                receive_buffer_size=READ_BYTES,
+            )
+        if connection is None:
+            raise self._refusal(reader.error)
+        if connection.subprotocol != SUBPROTOCOL:
+            raise ConnectionError(
+                f'the server chose no subprotocol in place of "{SUBPROTOCOL}": is {self.path} where MQTT is?'
+            )
+        return connection
+
+    def _refusal(self, error: Exception | None) -> OSError:
+        """Return why the handshake ended."""
+        if isinstance(error, ConnectionRejected):
+            answer = f"{error.status_code} {responses.get(error.status_code, '')}".rstrip()
+            return ConnectionError(
+                f"the server answered {answer} in place of a WebSocket: is {self.path} where MQTT is?"
+            )
+        return ConnectionError(
+            "the server ended the WebSocket handshake: does it speak WebSocket on this port,"
+            f' and the subprotocol "{SUBPROTOCOL}" at {self.path}?'
+        )
+
+
+class _Reader:
+    """Stands for a nursery: runs the one task of trio-websocket, and notes what it raises.
+
+    ``handshake`` is cancelled when the task ends: trio-websocket itself would wait for an answer for ever. The task
+    lives until ``stop``, also when all around it is cancelled: MQTT still says goodbye then, and reads the answer.
+    """
+
+    def __init__(self, tasks: trio.Nursery) -> None:
+        self.handshake = trio.CancelScope()
+        self.error: Exception | None = None
+        self._tasks = tasks
+        self._scope = trio.CancelScope(shield=True)
+
+    def stop(self) -> None:
+        """End the task."""
+        self._scope.cancel()
+
+    def start_soon(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Run the task in the nursery behind this."""
+        self._tasks.start_soon(self._run, task, args)
+
+    async def _run(self, task: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         try:
-            request = connection.send(Request(host=self.authority, target=self.target, subprotocols=[SUBPROTOCOL]))
-        except (ValueError, wsproto.utilities.LocalProtocolError):  # from the encoding of names
-            raise OSError(f"{printable(self.authority)} cannot be the name of a host") from None
-        await stream.send_all(request)
-        while True:
-            data = bytes(await stream.receive_some(ANSWER_BYTES))
-            if not data:
-                raise ConnectionError(
-                    "the server closed the connection in the WebSocket handshake: does it speak WebSocket on this port?"
-                )
-            try:
-                connection.receive_data(data)
-            except (RemoteProtocolError, ValueError) as error:  # ValueError: a header that is not ASCII
-                raise ConnectionError(self._broken(error)) from None
-            event = next(connection.events(), None)  # leave what may follow to the stream
-            if isinstance(event, RejectConnection):
-                raise ConnectionError(self._rejected(event.status_code))
-            if isinstance(event, AcceptConnection):
-                if event.subprotocol != SUBPROTOCOL:
-                    raise ConnectionError(
-                        f'the server chose no subprotocol in place of "{SUBPROTOCOL}": is {self.path} where MQTT is?'
-                    )
-                return connection
-
-    def _broken(self, error: Exception) -> str:
-        words = str(error)
-        _, unrecognized, name = words.partition("unrecognized subprotocol ")
-        if unrecognized:
-            return f'the server chose the subprotocol {printable(name)} in place of "{SUBPROTOCOL}"'
-        if words == "Bad HTTP message":
-            return "what answers is no WebSocket server: is it the port for WebSocket?"
-        return f"the server broke the WebSocket handshake: {printable(words)}"
-
-    def _rejected(self, status: int) -> str:
-        answer = f"{status} {responses.get(status, '')}".rstrip()
-        return f"the server answered {answer} in place of a WebSocket: is {self.path} where MQTT is?"
+            with self._scope:
+                await task(*args)
+        except Exception as error:  # noqa: BLE001 - of a task that is not ours; told by who waits for it
+            self.error = error
+        finally:
+            self.handshake.cancel()

@@ -17,6 +17,7 @@ from appliance.mqtt.errors import ConnectError
 from appliance.mqtt.transport import Tcp, Tls, Transport, Unix, WebSocket
 from tests.support.certificates import Authority
 from tests.support.mqtt.nth_checkpoint import cancelled_at
+from tests.support.mqtt.opening import open_and_close
 from tests.support.mqtt.scripted import written
 from tests.support.mqtt.websocket_frames import BINARY, answer, frame
 from tests.support.scripted_server import scripted_server
@@ -164,9 +165,9 @@ class Recorded:
         self._tcp = Tcp("127.0.0.1", port)
         self.sockets: list[trio.socket.SocketType] = []
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
         """Open one more."""
-        stream = await self._tcp.open()
+        stream = await self._tcp.open(tasks)
         self.sockets.append(stream.socket)
         return stream
 
@@ -209,7 +210,7 @@ async def test_opening_that_is_cancelled_anywhere_leaves_nothing_open(kind: str)
         transport = transport_of(kind, recorded)
 
         async def work() -> None:
-            await trio.aclose_forcefully(await transport.open())
+            await open_and_close(transport)
 
         assert await cancelled_anywhere(recorded, work) > 3
         assert recorded.closed

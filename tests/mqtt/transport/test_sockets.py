@@ -8,6 +8,7 @@ import trio
 
 from appliance.mqtt.inflight import LAST_PACKET_ID, pubacks
 from appliance.mqtt.transport import Tcp, Unix
+from tests.support.mqtt.opening import open_and_close, opened
 from tests.support.scripted_server import scripted_server
 
 BATCH = 2048
@@ -18,17 +19,17 @@ async def test_an_acknowledgement_of_every_packet_id_fits_before_the_broker_read
     with socket.socket(socket.AF_UNIX) as broker:
         broker.bind(str(path))
         broker.listen()
-        async with await Unix(str(path)).open() as stream:
+        async with opened(Unix(str(path))) as stream:
             with trio.fail_after(60):
                 for first in range(1, LAST_PACKET_ID, BATCH):
                     await stream.send_all(pubacks(list(range(first, min(first + BATCH, LAST_PACKET_ID + 1)))))
 
 
 async def test_a_socket_whose_options_cannot_be_set_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[trio.SocketStream] = []
+    streams: list[trio.SocketStream] = []
 
     def refuse(stream: trio.SocketStream, *_: int) -> None:
-        opened.append(stream)
+        streams.append(stream)
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(trio.SocketStream, "setsockopt", refuse)
@@ -38,5 +39,5 @@ async def test_a_socket_whose_options_cannot_be_set_is_closed(monkeypatch: pytes
 
     async with scripted_server(serve) as port:
         with pytest.raises(OSError, match="Invalid argument"):
-            await Tcp("127.0.0.1", port).open()
-    assert {stream.socket.fileno() for stream in opened} == {-1}
+            await open_and_close(Tcp("127.0.0.1", port))
+    assert {stream.socket.fileno() for stream in streams} == {-1}

@@ -16,6 +16,7 @@ from appliance.mqtt.transport.causes import reason
 from tests.mqtt.transport.conftest import Secured
 from tests.support.certificates import Authority, Certificate
 from tests.support.mosquitto_server import MosquittoServer
+from tests.support.mqtt.opening import opened
 from tests.support.mqtt.scripted import qos1, written
 from tests.support.scripted_server import scripted_server
 
@@ -168,7 +169,7 @@ async def test_all_records_that_have_come_are_read_at_once() -> None:
     async with scripted_server(serve) as port:
         transport = to(port, authority)
         usual = transport.context.sslobject_class if isinstance(transport.context, ssl.SSLContext) else None
-        async with await transport.open() as stream:
+        async with opened(transport) as stream:
             await stream.send_all(b"go")
             parts = [await stream.receive_some(65536)]
             with trio.fail_after(30):
@@ -192,7 +193,7 @@ async def test_a_record_that_is_no_record_ends_the_stream_after_those_before_it(
         await stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
         await stream.receive_some()
 
-    async with scripted_server(serve) as port, await to(port, authority).open() as stream:
+    async with scripted_server(serve) as port, opened(to(port, authority)) as stream:
         await stream.send_all(b"go")
         assert await stream.receive_some(4) == b"good"
         with pytest.raises(trio.BrokenResourceError):

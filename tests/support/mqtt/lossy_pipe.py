@@ -1,7 +1,5 @@
 """A pair of streams in memory that breaks after a number of bytes of either end, in the middle of a packet."""
 
-from typing import TypeAlias
-
 import trio
 import trio.testing
 
@@ -42,10 +40,7 @@ class _LossySendStream(trio.abc.SendStream):
         await self._stream.aclose()
 
 
-Pipe: TypeAlias = "trio.StapledStream[_LossySendStream, trio.testing.MemoryReceiveStream]"
-
-
-def lossy_pipe(size: int) -> tuple[Pipe, Pipe]:
+def lossy_pipe(size: int) -> tuple[trio.abc.Stream, trio.abc.Stream]:
     """Return two ends of a connection that breaks once ``size`` bytes have passed."""
     budget = _Budget(size)
     one, other = trio.testing.memory_stream_pair()

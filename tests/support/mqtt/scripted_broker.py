@@ -69,7 +69,7 @@ class ScriptedBroker:
         self.unreachable: Callable[[int], bool] = lambda attempt: False  # noqa: ARG005
         self._arrived, self._connections = trio.open_memory_channel[trio.abc.Stream](100)
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, _: trio.Nursery) -> trio.abc.Stream:
         """Connect a client."""
         await trio.lowlevel.checkpoint()
         self.attempts.append(trio.current_time())

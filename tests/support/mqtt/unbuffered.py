@@ -10,7 +10,7 @@ from tests.support.mqtt.scripted_broker import Peer, ScriptedBroker
 class Unbuffered(ScriptedBroker):
     """A broker behind a network that holds nothing: who writes waits until the other reads."""
 
-    async def open(self) -> trio.abc.Stream:
+    async def open(self, _: trio.Nursery) -> trio.abc.Stream:
         """Connect a client."""
         self.attempts.append(trio.current_time())
         await trio.lowlevel.checkpoint()
