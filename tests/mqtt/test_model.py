@@ -155,6 +155,7 @@ class ManualPlay(Play):
         self._releases, self._released = trio.open_memory_channel[int](1000)  # ids that PUBREC has answered, in order
         self._completions, self._completed = trio.open_memory_channel[tuple[int, int]](1000)
         self._begun = False
+        self.answered: set[bytes] = set()
         self._waiting: dict[int, trio.Event] = {}  # publishers, by packet id
         self._answers: dict[int, PubAckPacket | PubRecPacket | PubCompPacket | str] = {}
         return super().new_client(manual=self, **options)
@@ -240,7 +241,10 @@ class ManualPlay(Play):
                 nursery.start_soon(self.release)
                 nursery.start_soon(self.complete)
             async for generation, number, packet in self._arrived.clone():
+                if generation != session.generation or not self.connection.up:
+                    continue  # it comes again
                 self.found[packet.payload] += 1
+                assert packet.payload not in self.answered, "handed out again"
                 await trio.sleep(self.chance.choice((0, 0, 0.1, 1)))
                 self.broker.settled.add(packet.payload)
                 if packet.qos == QoS.EXACTLY_ONCE and self.chance.random() < 0.2:
@@ -248,8 +252,14 @@ class ManualPlay(Play):
                     if refuses(code):
                         self.declined.add(packet.payload)
                     session.answer(generation, number, PubRecPacket(packet.packet_id or 0, reason_code=code))
+                exact = packet.qos == QoS.EXACTLY_ONCE and packet.payload not in self.declined
+                if exact and generation == session.generation and self.connection.up:
+                    self.answered.add(packet.payload)
                 session.acknowledge(generation, number, 1)
                 self.connection.wake()
+
+    def check_exactly_once(self) -> None:
+        """What was answered did not come again; what was not, before its connection was lost, may."""
 
 
 @pytest.mark.parametrize("kind", [Play, ManualPlay])
