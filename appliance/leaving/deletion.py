@@ -17,6 +17,9 @@ from appliance.errors import Conflict, Outdated
 
 STATEMENTS = statements.load("leaving")
 
+LEAVING_CHANNEL = "appliance_leaving"
+"""The channel that names each tenant when it is removed: what was in memory of it is not for the next one of its id."""
+
 CLOSING = ("delete_credentials", "end_sessions", "end_tokens", "end_links", "disable_users", "disable_integrations")
 """What ends with the request, each a statement: whoever could still come in, and whatever could still go out."""
 
@@ -154,6 +157,7 @@ async def advance(connection: Connection[Any], deletion_id: int, now: datetime) 
         if status is DeletionStatus.RUNNING:
             await connection.execute(STATEMENTS["delete_tenant"], parameters)
             await connection.execute(STATEMENTS["set_checking"], parameters)
+            await connection.execute(STATEMENTS["tell_removed"], {"channel": LEAVING_CHANNEL, "tenant": tenant_id})
             return DeletionStatus.CHECKING
         if not settled:
             return status

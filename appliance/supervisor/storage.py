@@ -22,6 +22,7 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.telemetry.partitions import keep_ahead
+from appliance.leaving.deletion import LEAVING_CHANNEL
 from appliance.service_clock.confirmations import CLOCK_CHANNEL
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
@@ -80,6 +81,7 @@ async def open_storage(base: Foundation) -> Storage:
         ALERTS_CHANNEL,
         ROUTES_CHANNEL,
         DELIVERIES_CHANNEL,
+        LEAVING_CHANNEL,
     ]
     changes = Changes(open_connection, channels)
     await tree.start("database changes", changes.run)

@@ -99,6 +99,9 @@ UPDATE tenant_deletions SET status = 'CHECKING', removed_at = %(now)s, removed_b
   beat_at = %(now)s
 WHERE deletion_id = %(deletion)s
 
+-- name: tell_removed
+SELECT pg_notify(%(channel)s, %(tenant)s)
+
 -- name: set_done
 UPDATE tenant_deletions SET status = 'DONE', finished_at = %(now)s, beat_at = %(now)s WHERE deletion_id = %(deletion)s
 

@@ -194,6 +194,15 @@ async def test_who_has_the_same_id_later_inherits_nothing_and_loses_nothing(data
         assert rows_of(database, LEAVING) == fresh
 
 
+async def test_every_process_is_told_when_the_tenant_is_removed(database: Database) -> None:
+    fill(database, LEAVING)
+    await ask(database)
+    with psycopg.connect(database.conninfo(), autocommit=True) as listening:
+        listening.execute(f"LISTEN {deletion.LEAVING_CHANNEL}")
+        await work(database)
+        assert [told.payload for told in listening.notifies(timeout=5, stop_after=1)] == [LEAVING]
+
+
 async def test_what_a_frozen_process_writes_after_the_end_goes_as_well(database: Database) -> None:
     fill(database, LEAVING, STAYING)
     deletion_id = await ask(database)

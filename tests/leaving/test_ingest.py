@@ -11,7 +11,7 @@ from appliance.reading import Reason, Refusal
 from tests.leaving.test_deletion import work
 from tests.support.accounting import look as balance
 from tests.support.leaving import rows_of
-from tests.support.pipeline import IngestStack, furnish, look, open_ingest, telemetry
+from tests.support.pipeline import IngestStack, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, ingest
 
@@ -75,3 +75,23 @@ async def test_the_broker_keeps_nothing_for_devices_of_a_tenant_that_is_being_de
         assert known[LEAVING, "d"].status is DeviceStatus.ACTIVE
         await ask(database)
         assert await senders_of(connection, [(LEAVING, "d")]) == {}
+
+
+async def test_a_device_of_a_later_tenant_of_the_same_id_begins_anew_also_in_memory(database: Database) -> None:
+    await furnish(database, tenant=LEAVING)
+    async with open_ingest(database) as stack:
+        [stored] = await stack.send(telemetry("d", b'{"old": 1, "nothing": null}', LEAVING))
+        assert not isinstance(stored, Refusal)
+        await until(lambda: look(database, "SELECT 1 FROM device_state WHERE latest ? 'old'"))
+        await ask(database)
+        stack.registry.forget()
+        await work(database)
+        await work(database)
+        assert rows_of(database, LEAVING) == {}
+        await furnish(database, tenant=LEAVING)
+        stack.registry.forget()
+        [stored] = await stack.send(telemetry("d", b'{"new": 2}', LEAVING))
+        assert not isinstance(stored, Refusal)
+        await until(lambda: look(database, "SELECT 1 FROM device_state WHERE latest ? 'new'"))
+    [(latest, nulls)] = look(database, "SELECT latest, null_metrics FROM device_state")
+    assert (latest.keys(), nulls) == ({"new"}, 0)

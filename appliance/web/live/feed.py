@@ -77,6 +77,14 @@ class LiveFeed:
         self.woken += 1
         self._advance()
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Forget the view of a tenant that was removed: it is not that of the next one with its id."""
+        self._tenants.pop(tenant, None)
+        others = [reading for reading in self._all.readings if reading.tenant_id != tenant]
+        self._all.readings.clear()
+        self._all.readings.extend(others)
+        self.wake()
+
     async def changed(self, since: int) -> None:
         """Return once a batch has been committed, or the feed was woken, after version ``since``."""
         while self.version == since:

@@ -85,6 +85,8 @@ class Operation:
     """Headers that a successful answer may have, each with its meaning."""
     problems: Mapping[HTTPStatus, Any] = field(default_factory=dict)
     """Statuses of errors that say more than :class:`.document.Problem` does, each with its type."""
+    download: str | None = None
+    """The content type of the file that a successful answer is; None: it is none."""
     keyed: bool = True
     """Whether a POST is answered once for each Idempotency-Key; False: it changes nothing, or sees to that itself."""
 
@@ -106,11 +108,24 @@ def describe(
     headers: Mapping[str, str] = MappingProxyType({}),
     answer_headers: Mapping[str, str] = MappingProxyType({}),
     problems: Mapping[HTTPStatus, Any] = MappingProxyType({}),
+    download: str | None = None,
     keyed: bool = True,
 ) -> Callable[[View], View]:
     """Declare the operation that the decorated view serves. ``csv``: it also answers ``text/csv``, on ``Accept``."""
     operation = Operation(
-        summary, answers, details, query, body, bodies, csv, credential, headers, answer_headers, problems, keyed
+        summary,
+        answers,
+        details,
+        query,
+        body,
+        bodies,
+        csv,
+        credential,
+        headers,
+        answer_headers,
+        problems,
+        download,
+        keyed,
     )
 
     def declare(view: View) -> View:

@@ -254,6 +254,8 @@ def _responses(operation: Operation, schemas: _Schemas, *, keyed: bool) -> dict[
             response["content"] = {"application/json": {"schema": schemas[kind]}}
         if operation.csv and status is HTTPStatus.OK:
             response.setdefault("content", {})["text/csv"] = {"schema": {"type": "string"}}
+        if operation.download is not None and status is HTTPStatus.OK:
+            response["content"] = {operation.download: {"schema": {"type": "string", "format": "binary"}}}
         headers = {name: _text(meaning) for name, meaning in operation.answer_headers.items()}
         headers |= TAG if _has_version(kind) else {}
         headers |= REPEATED if keyed else {}

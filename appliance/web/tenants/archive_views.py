@@ -75,6 +75,7 @@ def blueprint(renderer: PageRenderer) -> Blueprint:
         "day, `manifest.json` with rows and checksums. It is written while it is sent; one that breaks off cannot be "
         "opened. No secret is in it.",
         answers={HTTPStatus.OK: None},
+        download=CONTENT_TYPE,
         keyed=False,
     )
     async def export_tenant() -> Response:

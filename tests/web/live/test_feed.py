@@ -46,6 +46,15 @@ def test_a_tenant_sees_only_its_own() -> None:
     assert feed.series(20, 3, "nobody")[0].accepted is None
 
 
+def test_of_a_tenant_that_was_removed_the_next_of_its_id_sees_nothing() -> None:
+    feed = LiveFeed(Steady())
+    feed.publish(batch(reading("a", "acme"), reading("b", "bolt")))
+    feed.forget_tenant("acme")
+    assert (feed.readings(10, "acme"), feed.rate("acme")) == ([], 0)
+    assert [shown.device_id for shown in feed.readings(10, None)] == ["b"]
+    assert feed.readings(10, "bolt")
+
+
 def test_tenants_are_bounded_and_the_longest_silent_leaves() -> None:
     feed = LiveFeed(Steady())
     for number in range(MAX_TENANTS):

@@ -51,6 +51,8 @@ async def test_an_operator_names_the_tenant_and_programs_do_the_same(database: D
         assert (size["tenant_id"], size["devices"], size["readings"], size["alerts"]) == (OTHER, 5, 60, 1)
         taken = await caller.raw("POST", f"/customer/export?tenant={OTHER}")
         assert tenant_in(taken.content) == OTHER
+        described = (await caller.ask("GET", "/openapi.json"))["paths"]["/customer/export"]["post"]
+        assert list(described["responses"]["200"]["content"]) == [taken.headers["Content-Type"]]
         await caller.ask("POST", "/customer/export", 400)
         await caller.ask("POST", "/customer/export?tenant=nobody", 404)
         question = await caller.ask("GET", f"/operator/tenants/{TENANT}/deletion")
