@@ -1,11 +1,14 @@
 """An operator's day with tenants in the browser: add, sell seats, limit, suspend, view, and read the audit."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.postgres_server import PostgresServer
+from tests.support.project import ROOT
 from tests.support.web.browser import Dashboard, Watched, admit, opened
 
 
@@ -83,5 +86,23 @@ def test_a_tenant_is_added_sold_to_limited_suspended_and_viewed(
     ):
         expect(page.get_by_text(label)).to_be_visible()
     expect(page.get_by_text("Rate 2.5")).to_be_visible()
+    deleted(dashboard, page, tenant, name)
     assert watched.complaints == [] or all("422" in complaint for complaint in watched.complaints)
     context.close()
+
+
+def deleted(dashboard: Dashboard, page: Page, tenant: str, name: str) -> None:
+    """Delete the tenant, which is asked twice, and see it go: by itself, with and without scripts."""
+    page.goto(f"{dashboard.url}/tenants/{tenant}")
+    page.get_by_role("link", name="Delete…").click()
+    field(page, f"Type {tenant} to confirm", tenant)
+    page.get_by_role("button", name="Continue…").click()
+    expect(page.get_by_role("heading", name=f"Delete {name} for good?")).to_be_visible()
+    page.get_by_role("button", name="Delete for good").click()
+    expect(page.get_by_text("Counting what there is")).to_be_visible()
+    for _ in range(2):  # rows, then the check that no row came in last
+        worker = [sys.executable, "-m", "tests.faults.leaving_worker", dashboard.conninfo]
+        subprocess.run(worker, check=True, timeout=60, cwd=ROOT, stdout=subprocess.DEVNULL)
+    expect(page.get_by_text("Deleted: no row is left in any table")).to_be_visible(timeout=20_000)
+    page.get_by_role("link", name="Back to the tenants").click()
+    expect(page.get_by_role("link", name=name)).to_have_count(0)
