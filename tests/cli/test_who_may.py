@@ -28,6 +28,7 @@ class Touches(Enum):
     SETTINGS = "the configuration: whoever may read its file and the files of its secrets"
     DATA = "the database of the appliance: whoever may read its data folder, or has the address of its database"
     APPLIANCE = "the data folder as a whole: whoever may write it"
+    SOCKET = "the socket of a running appliance: its own user and root, others hear that none runs there"
     BROKER = "the device listener: whoever has the password of a user of the broker"
 
 
@@ -35,6 +36,7 @@ TABLE: Mapping[str, Touches] = {
     "version": Touches.NOTHING,
     "check-config": Touches.SETTINGS,
     "run": Touches.APPLIANCE,
+    "healthcheck": Touches.SOCKET,
     "simulate": Touches.BROKER,
     **dict.fromkeys(
         (
