@@ -53,6 +53,9 @@ RUN printf '%s\n' \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates mosquitto postgresql python3 \
     && apt-get clean \
+# ssl-cert, which comes with Postgres, has made a key while it was installed: all containers would share it.
+    && rm -f /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \
+    && find /etc/ssl/certs -xtype l -delete \
     && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/cache/ldconfig/* /var/log/* \
     && groupadd --gid 10001 appliance \
     && useradd --no-log-init --no-create-home --uid 10001 --gid 10001 --home-dir /var/lib/appliance --shell /usr/sbin/nologin appliance \

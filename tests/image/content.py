@@ -1,12 +1,16 @@
 """What is in a root file system, and what a box takes of its machine."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 COMPILERS = ("cc", "gcc", "c++", "g++", "clang", "ld", "as", "make", "cpp", "rustc", "go", "pip", "pip3")
 MB = 1_000_000
+KEY = rb"^-----BEGIN ([A-Z]+ )?PRIVATE KEY-----$"
+LARGEST_KEY = 65_536
+"""Bytes of a file that may be a key."""
 TCP_LISTEN = "0A"
 LOOPBACK = ("0100007F", "00000000000000000000000001000000")
 
@@ -38,6 +42,12 @@ def compilers(root: Path) -> list[str]:
     """Return the programs that make other programs, or install them."""
     folders = ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "opt/appliance/bin")
     return [f"{folder}/{name}" for folder in folders for name in COMPILERS if os.path.lexists(root / folder / name)]
+
+
+def private_keys(root: Path) -> list[str]:
+    """Return the files with a private key: whoever has the image has it."""
+    small = [name for name, found in _files(root) if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST_KEY]
+    return [name for name in small if re.search(KEY, (root / name).read_bytes(), re.MULTILINE)]
 
 
 def listening() -> set[int]:

@@ -25,6 +25,14 @@ def test_compilers_are_found_even_as_dangling_links(tmp_path: Path) -> None:
     assert content.compilers(tmp_path) == ["usr/bin/gcc"]
 
 
+def test_private_keys_are_found_and_text_about_them_is_not(tmp_path: Path) -> None:
+    key = "-----BEGIN {}PRIVATE KEY-----"
+    texts = {"pkcs8": key.format(""), "ec": f"x\n{key.format('EC ')}\ny", "code": f"BEGIN = b'{key.format('RSA ')}'"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert sorted(content.private_keys(tmp_path)) == ["ec", "pkcs8"]
+
+
 def test_the_size_above_the_base_counts_what_is_new_or_other(tmp_path: Path) -> None:
     for folder, sizes in {"base": {"a": 1, "b": 1}, "image": {"a": 1, "b": 2, "c": 4}}.items():
         (tmp_path / folder).mkdir()

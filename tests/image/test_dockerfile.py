@@ -44,6 +44,13 @@ def test_one_user_without_rights_runs_everything() -> None:
     assert run.endswith("find / -xdev -type f -perm /6000 -exec chmod ug-s {} +")
 
 
+def test_the_key_that_debian_makes_does_not_become_part_of_it() -> None:
+    [run] = IMAGE.all("RUN")
+    installed, _, later = run.partition(" apt-get install ")
+    assert "rm -f /etc/ssl/private/ssl-cert-snakeoil.key" in later
+    assert "rm " not in installed
+
+
 def test_programs_are_started_without_a_shell() -> None:
     for name in ("CMD", "HEALTHCHECK"):
         program, command = IMAGE.command(name)

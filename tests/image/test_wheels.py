@@ -11,6 +11,7 @@ from tests.support.project import ROOT
 PYTHONS = (11, 12, 13)
 """Minor versions of Python 3 that are supported."""
 ARCHITECTURES = ("x86_64", "aarch64")
+AGAIN = "requirements.txt has changed: run .ci/wheels, which writes requirements-wheels.txt anew"
 GLIBC = 36
 """The minor version of glibc 2 in Debian 12."""
 MANYLINUX_2014 = 17
@@ -71,13 +72,13 @@ WHEELS, PINS = _wheels(), _pins()
 @pytest.mark.parametrize(("package", "version"), PINS)
 def test_it_has_a_wheel_for_each_python_and_architecture_by_its_pinned_hash(package: str, version: str) -> None:
     own = [wheel for digest, wheel in WHEELS.items() if digest in PINS[package, version]]
-    assert {(wheel.package, wheel.version) for wheel in own} == {(package, version)}
+    assert {(wheel.package, wheel.version) for wheel in own} == {(package, version)}, AGAIN
     places = list(product(PYTHONS, ARCHITECTURES))
     assert [place for place in places if not any(wheel.suits(*place) for wheel in own)] == []
 
 
 def test_none_is_recorded_that_is_not_pinned() -> None:
-    assert set(WHEELS) <= set().union(*PINS.values())
+    assert set(WHEELS) <= set().union(*PINS.values()), AGAIN
     assert len(PINS) >= 30
 
 

@@ -37,6 +37,7 @@ LOAD = 3000
 """Messages that are sent while it is stopped and started."""
 SETTINGS = {"APPLIANCE_LIMITS_RATE": "100000", "APPLIANCE_LIMITS_BURST": "100000"}
 MIB = 2**20
+IDLE_MEMORY = 250 * MIB
 
 
 def say(line: str) -> None:
@@ -119,7 +120,8 @@ def is_idle(box: Box) -> None:
     time.sleep(IDLE_SECONDS)
     pss = sum(content.memory(process) for process in box.processes())
     threads = sum(len(list((process / "task").iterdir())) for process in box.processes())
-    figure("memory at rest", f"{pss / MIB:.0f} MiB in {len(box.processes())} processes, {threads} threads")
+    claim(pss < IDLE_MEMORY, f"at rest it takes {pss / MIB:.0f} MiB", f"more than {IDLE_MEMORY / MIB:.0f}")
+    figure("at rest", f"{len(box.processes())} processes, {threads} threads")
 
 
 def first_message(box: Box) -> SetUp:
@@ -186,6 +188,7 @@ def main() -> None:
     figure("size", content.size(root, base))
     claim(not (found := content.with_other_rights(root)), "no file runs with the rights of another user", found)
     claim(not (found := content.compilers(root)), "there is no compiler", found)
+    claim(not (found := content.private_keys(root)), "there is no private key", found)
     leave_the_network()
     with tempfile.TemporaryDirectory(prefix="appliance-image-") as folder:
         Path(folder).chmod(0o755)
