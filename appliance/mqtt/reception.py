@@ -90,9 +90,16 @@ class Reception:
         return len(self._arrivals)
 
     def begin(self, generation: int) -> None:
-        """Start a new connection, with its number."""
+        """Start a new connection, with its number.
+
+        A caller that answers by itself (``Settings.manual``) was told that the connection is lost, and expects what it
+        has not answered to come again: that is held no longer.
+        """
         self._generation = generation
         self._clear()
+        if self._settings.manual:
+            self._held = {packet_id: held for packet_id, held in self._held.items() if held.settled}
+            self._places = {}
 
     def end(self) -> None:
         """End the connection: what its callers are done with is not forgotten, though its answer could not leave."""

@@ -142,7 +142,7 @@ class Client:
     async def connected(self) -> ConnAckPacket:
         """Wait for a connection; return the broker's CONNACK. Raises ConnectError when none will come."""
         try:
-            return await self._engine.connected()
+            return await self._exchanges.connected()
         except errors.DisconnectedError:
             raise self._lost() from None
 

@@ -16,6 +16,7 @@ from typing import TypeAlias, TypeVar
 
 import trio
 from mqtt5 import (
+    ConnAckPacket,
     PubAckPacket,
     PubCompPacket,
     PublishPacket,
@@ -54,9 +55,8 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A message of the broker that is not acknowledged: its connection, its number there, its QoS."""
+    """A message that came on this connection and is not acknowledged: its number there, its QoS."""
 
-    generation: int
     number: int
     qos: QoS
 
@@ -103,6 +103,14 @@ class ManualExchanges:
         self._last_id = ids.take()
         ids.give_back(self._last_id)
         return self._last_id
+
+    async def connected(self) -> ConnAckPacket:
+        """Wait until calls find a connection. Raises DisconnectedError when none will come."""
+        await trio.lowlevel.checkpoint()
+        board = self._connection.board
+        while (connack := board.link.connack) is None or self._session.state is not State.CONNECTED:
+            await board.changed()
+        return connack
 
     # Our messages
 
@@ -176,26 +184,25 @@ class ManualExchanges:
     async def answer(self, packet: PubAckPacket | PubRecPacket) -> None:
         """Acknowledge a message: the packet leaves once all that came before it are acknowledged (MQTT 5 §4.6).
 
-        One that is acknowledged already is passed over, and so is one of QoS 1 that has not come on this connection:
-        the broker sends it again. Raises ValueError for an acknowledgement of the other QoS.
+        One that is acknowledged already is passed over, and so is one that has not come on this connection: the broker
+        sends it again. Raises ValueError for an acknowledgement of the other QoS. A cancelled call acknowledges, too.
         """
-        await trio.lowlevel.checkpoint()
-        self._require()
+        generation = self._require()
         message = self._open.get(packet.packet_id)
         if message is None:
+            await trio.lowlevel.checkpoint()
             return
         if (message.qos == QoS.AT_LEAST_ONCE) is not isinstance(packet, PubAckPacket):
             right = "puback" if message.qos == QoS.AT_LEAST_ONCE else "pubrec"
             raise ValueError(f"message {packet.packet_id} has QoS {message.qos.value}: `{right}` acknowledges it")
         del self._open[packet.packet_id]
         if not _is_plain(packet):
-            self._session.answer(message.generation, message.number, packet)
-        self._session.acknowledge(message.generation, message.number, 1)
+            self._session.answer(generation, message.number, packet)
+        self._session.acknowledge(generation, message.number, 1)
         await self._connection.flush()
 
     async def complete(self, packet: PubCompPacket) -> None:
-        """Answer a PUBREL of the broker."""
-        await trio.lowlevel.checkpoint()
+        """Answer a PUBREL of the broker. If cancelled, it is sent nevertheless."""
         self._require()
         self._session.pubcomp(packet)
         await self._connection.flush()
@@ -223,7 +230,7 @@ class ManualExchanges:
         number = event.first
         for packet in event.packets:
             if packet.packet_id is not None:
-                self._open[packet.packet_id] = Open(self._session.generation, number, packet.qos)
+                self._open[packet.packet_id] = Open(number, packet.qos)
                 number += 1
             elif self._fleeting >= self._bound:
                 self.dropped += 1
@@ -250,21 +257,19 @@ class ManualExchanges:
             exchange.changed.unpark_all()
 
     def on_connected(self, event: Connected) -> None:
-        """Drop what comes again, messages of QoS 1 and PUBRELs, and what ended with the session.
+        """Drop what comes again, and what ended with the session.
 
-        Of a lost session, what waits here is the only copy and stays, but no more than one connection may bring.
+        Of a lost session, messages that wait here are the only copies and stay, but no more than one connection may
+        bring.
         """
-        kept = event.connack.session_present
+        self._open = {}
         for packet_id in event.resumption.ended:
             self._exchanges.pop(packet_id, None)
-        exact = self._open.items() if kept else ()
-        self._open = {packet_id: message for packet_id, message in exact if message.qos == QoS.EXACTLY_ONCE}
-        room = self._bound
+        room = 0 if event.connack.session_present else self._bound
         remaining: deque[Received] = deque()
         for packet in self._waiting:
             if packet.packet_id is not None:
-                again = isinstance(packet, PubRelPacket) or (kept and packet.qos == QoS.AT_LEAST_ONCE)
-                if again or room <= 0:
+                if isinstance(packet, PubRelPacket) or room <= 0:
                     continue
                 room -= 1
             remaining.append(packet)

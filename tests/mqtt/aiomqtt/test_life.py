@@ -244,6 +244,13 @@ async def test_what_the_system_says_is_raised_as_it_is(broker: ScriptedBroker, e
     assert caught.value is error
 
 
+async def test_a_connection_that_breaks_while_it_is_made_is_no_connection(broker: ScriptedBroker) -> None:
+    broker.unreachable = lambda _attempt: True
+    broker.failure = ConnectionResetError(104, "Connection reset by peer")
+    with pytest.raises(ConnectError):
+        await facade_of(broker).__aenter__()
+
+
 async def test_a_unix_socket_leads_to_the_broker_or_is_missing(mosquitto: MosquittoServer, tmp_path: Path) -> None:
     async with Client(unix_socket=mosquitto.unix_socket) as client:
         await client.publish("t", b"")

@@ -30,6 +30,7 @@ from tests.support.mqtt.packet_proxy import packet_proxy
 from tests.support.mqtt.scripted_broker import Peer, ScriptedBroker
 from tests.support.mqtt.scripted_client import RESUMED
 from tests.support.mqtt.scripted_facade import facade_of, sent_since
+from tests.support.mqtt.unbuffered import Unbuffered, accepted
 
 QOS_1: Final = QoS.AT_LEAST_ONCE
 QOS_2: Final = QoS.EXACTLY_ONCE
@@ -256,6 +257,46 @@ async def test_releasing_without_a_connection_is_an_error_at_once(
         await client.pubrel(1)
 
 
+async def test_a_message_of_qos_0_that_did_not_leave_is_an_error(autojump_clock: MockClock) -> None:
+    broker = Unbuffered()
+    async with trio.open_nursery() as nursery:
+
+        async def hang_up() -> None:
+            peer = await accepted(broker)
+            await trio.sleep(1)
+            await peer.close()
+
+        nursery.start_soon(hang_up)
+        async with facade_of(broker, reconnect=True) as client:
+            with pytest.raises(ConnectError):
+                await client.publish("t", b"")
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_for_the_broker_to_take_more_ends_with_the_connection(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    broker.connack = ConnAckPacket(receive_max=1)
+    async with facade_of(broker, **DURABLE) as client, trio.open_nursery() as nursery:
+        peer, calls = await broker.peer(), Calls(nursery)
+        for number in (1, 2, 3):
+            await calls.start(str(number), lambda n=number: client.publish("t", b"", qos=QOS_1, packet_id=n))  # type: ignore[misc]
+        await lost_and_resumed(broker, peer, client, ConnAckPacket(session_present=True, receive_max=1))
+        assert [type(result) for result in calls.results.values()] == [ConnectError] * 3
+
+
+async def test_a_new_life_knows_nothing_of_the_exchanges_before(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    client = facade_of(broker)
+    for _ in range(2):
+        async with client, trio.open_nursery() as nursery:
+            peer, calls = await broker.peer(), Calls(nursery)
+            await calls.start("", lambda: client.publish("t", b"", qos=QOS_1, packet_id=1, duplicate=True))
+            await peer.expect(PublishPacket)
+            nursery.cancel_scope.cancel()
+
+
 # Again after a loss
 
 
@@ -340,11 +381,29 @@ async def test_an_exchange_of_qos_2_goes_on_where_it_was(broker: ScriptedBroker,
         peer = await lost_and_resumed(broker, peer, client, RESUMED)
         assert isinstance(calls.results["release"], ConnectError)
         await peer.expect(PubRelPacket)
+        await calls.start("join", lambda: client.pubrel(1))
+        await peer.send(PubCompPacket(1))
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(calls.results["join"], PubCompPacket)
+        assert await sent_since(peer) == [], "it was sent again already"
+        assert not client._exchanges._session.packet_ids.in_use
+        await calls.start("after its end", lambda: client.pubrel(1))
+        await peer.expect(PubRelPacket)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_release_that_was_answered_meanwhile_returns_the_answer(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with facade_of(broker, **DURABLE) as client, trio.open_nursery() as nursery:
+        peer, calls = await broker.peer(), Calls(nursery)
+        await calls.start("release", lambda: client.pubrel(1))
+        peer = await lost_and_resumed(broker, peer, client, RESUMED)
+        await peer.expect(PubRelPacket)
         await peer.send(PubCompPacket(1))
         await trio.testing.wait_all_tasks_blocked()
         assert (await client.pubrel(1)).packet_id == 1
         assert await sent_since(peer) == []
-        assert not client._exchanges._session.packet_ids.in_use
 
 
 async def test_of_a_lost_session_qos_1_is_sent_as_new_and_qos_2_is_for_the_program_to_repeat(

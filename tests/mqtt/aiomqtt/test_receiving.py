@@ -293,7 +293,7 @@ async def resumed(broker: ScriptedBroker, peer: Peer, client: Client, connack: C
     return await broker.peer()
 
 
-async def test_after_a_loss_nothing_of_qos_2_is_handed_out_twice_and_every_acknowledgement_counts(
+async def test_after_a_loss_what_was_not_acknowledged_comes_again_and_once(
     broker: ScriptedBroker, autojump_clock: MockClock
 ) -> None:
     async with facade_of(broker, **DURABLE) as client:
@@ -303,9 +303,17 @@ async def test_after_a_loss_nothing_of_qos_2_is_handed_out_twice_and_every_ackno
         await client.pubrec(1)
         await peer.send(PubRelPacket(1))
         await trio.testing.wait_all_tasks_blocked()
-        peer = await resumed(broker, peer, client, RESUMED)
+        await peer.close()
+        await client.disconnected()
+        with pytest.raises(ConnectError):
+            await client.pubrec(2)
+        broker.connack = RESUMED
+        await client.connected()
+        peer = await broker.peer()
+        await client.pubrec(2)
+        assert await sent_since(peer) == [], "it has not come on this connection yet"
         await peer.send(PubRelPacket(1), qos2(2, duplicate=True), qos2(3, duplicate=True), qos1(4, b"again"))
-        assert await received(client, 4) == [(3, b"waits"), (None, b"fleeting"), (1, None), (4, b"again")]
+        assert await received(client, 5) == [(None, b"fleeting"), (1, None), (2, b"x"), (3, b"x"), (4, b"again")]
         assert await nothing_waits(client)
         await client.puback(4)
         await client.pubrec(3)
@@ -315,27 +323,26 @@ async def test_after_a_loss_nothing_of_qos_2_is_handed_out_twice_and_every_ackno
         assert [packet.packet_id for packet in sent] == [2, 3, 4, 1]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("come_again", [True, False])
-async def test_a_refusal_after_a_loss_reaches_the_broker(
-    broker: ScriptedBroker, autojump_clock: MockClock, come_again: bool
+async def test_what_was_acknowledged_before_a_loss_is_not_handed_out_again(
+    broker: ScriptedBroker, autojump_clock: MockClock
 ) -> None:
     async with facade_of(broker, **DURABLE) as client:
         peer = await broker.peer()
-        await peer.send(qos2(1))
-        await received(client, 1)
+        await peer.send(qos1(1), qos2(2), qos2(3))
+        await received(client, 3)
+        await client.pubrec(2)  # waits for the one before
+        await client.pubrec(3, reason_code=PubRecReasonCode.QUOTA_EXCEEDED)
         peer = await resumed(broker, peer, client, RESUMED)
-        again = qos2(1, duplicate=True)
-        if come_again:
-            await peer.send(again)
-            await trio.testing.wait_all_tasks_blocked()
-        await client.pubrec(1, reason_code=PubRecReasonCode.QUOTA_EXCEEDED)
-        if not come_again:
-            assert await sent_since(peer) == []
-            await peer.send(again)
-        [answer] = await sent_since(peer)
-        assert isinstance(answer, PubRecPacket)
-        assert answer.reason_code == PubRecReasonCode.QUOTA_EXCEEDED
+        await peer.send(qos1(1), qos2(2, duplicate=True), qos2(3, duplicate=True))
+        assert await received(client, 1) == [(1, b"x")]
         assert await nothing_waits(client)
+        await client.puback(1)
+        _, second, third = await sent_since(peer)
+        assert isinstance(second, PubRecPacket)
+        assert isinstance(third, PubRecPacket)
+        assert (second.reason_code.name, third.reason_code.name) == ("SUCCESS", "QUOTA_EXCEEDED")
+        await peer.send(PubRelPacket(2))
+        assert await received(client, 1) == [(2, None)]
 
 
 async def test_what_waits_when_the_session_is_lost_is_the_only_copy_and_stays(
@@ -350,6 +357,33 @@ async def test_what_waits_when_the_session_is_lost_is_the_only_copy_and_stays(
         await client.puback(1)
         await client.pubrec(2)
         assert await sent_since(peer) == [], "the broker knows nothing of them"
+
+
+async def test_no_more_of_lost_sessions_waits_than_one_connection_may_bring(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with facade_of(broker, receive_max=2, **DURABLE) as client:
+        peer = await broker.peer()
+        for number in range(3):
+            await peer.send(qos1(1, b"%d" % number), qos2(2, b"%d" % number))
+            await trio.testing.wait_all_tasks_blocked()
+            peer = await resumed(broker, peer, client, ConnAckPacket())
+        assert await received(client, 2) == [(1, b"0"), (2, b"0")]
+        assert await nothing_waits(client)
+
+
+async def test_a_new_life_knows_nothing_of_what_waited_before(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    client = facade_of(broker)
+    for _ in range(2):
+        async with client:
+            peer = await broker.peer()
+            assert await nothing_waits(client)
+            await client.puback(1)
+            assert await sent_since(peer) == []
+            await peer.send(qos1(1), qos0())
+            await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_a_message_acknowledged_after_a_loss_is_when_it_has_come_again(
@@ -406,6 +440,18 @@ async def test_a_disconnect_of_the_broker_is_not_answered(broker: ScriptedBroker
         await peer.send(DisconnectPacket(reason_code=DisconnectReasonCode.SERVER_SHUTTING_DOWN))
         await client.disconnected()
         assert await peer.packet() is None
+
+
+async def test_a_connection_that_is_about_to_end_is_none(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with facade_of(broker, reconnect=True) as client:
+        peer = await broker.peer()
+        await peer.stream.send_all(b"\x00\x02\x00\x00")  # after which we wait a second for it to close
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectError):
+            await client.publish("t", b"")
+        await client.connected()
+        assert len(broker.attempts) == 2
+        await client.publish("t", b"")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00\x02\x00\x00"])

@@ -173,6 +173,25 @@ async def test_asking_without_a_connection_is_an_error(
     await refused()
 
 
+async def test_a_call_ends_with_its_connection_also_if_there_is_another_one(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with facade_of(broker, reconnect=True) as client:
+        peer = await broker.peer()
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(ConnectError):
+                    await client.subscribe(TopicFilter("t"))
+
+            nursery.start_soon(ask)
+            await peer.expect(SubscribePacket)
+            await peer.close()
+            await client.disconnected()
+            await client.connected()
+        assert await sent_since(await broker.peer()) == [], "nobody asks for it any more"
+
+
 async def test_leaving_ends_a_call_that_waits(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery, facade_of(broker) as client:
 

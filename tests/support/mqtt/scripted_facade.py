@@ -5,6 +5,7 @@ from unittest import mock
 import mqtt5
 import trio
 
+from appliance.backoff import Backoff
 from appliance.mqtt.aiomqtt import Client
 from tests.support.mqtt.scripted_broker import Peer, ScriptedBroker
 
@@ -26,3 +27,9 @@ async def sent_since(peer: Peer) -> list[mqtt5.Packet]:
         if scope.cancelled_caught or packet is None:
             return packets
         packets.append(packet)
+
+
+def quick_client(**options: object) -> Client:
+    """Return a client that connects again nearly at once, however often it has to."""
+    with mock.patch("appliance.mqtt.client.Backoff", return_value=Backoff(first=0.01, maximum=0.02)):
+        return Client(**options)  # type: ignore[arg-type]
