@@ -30,9 +30,9 @@ from appliance.mqtt.events import Connected
 from appliance.mqtt.exchanges import ExchangeState
 from appliance.mqtt.session import Session
 from appliance.mqtt.states import State
-from tests.support.mqtt.scripted import accept, connected_session, flattened, sent, written
+from tests.support.mqtt.scripted import accept, connected_session, flattened, qos1, sent, written
 from tests.support.mqtt.scripted_broker import ScriptedBroker
-from tests.support.mqtt.scripted_client import RESUMED, client_of
+from tests.support.mqtt.scripted_client import RESUMED, client_of, gathered
 from tests.support.mqtt.unbuffered import Unbuffered, accepted
 
 RELEASE = PubRelPacket(1)
@@ -55,6 +55,7 @@ def test_a_pubrec_that_comes_again_is_answered_by_the_same_release_and_a_pubcomp
     sent(session)
     session.receive_data(PubRecPacket(1).write() * 3, 0.0)
     assert sent(session) == [RELEASE] * 3
+    assert session.packet_ids.in_use == 1, "until PUBCOMP"
     session.receive_data(PubCompPacket(1).write() * 3, 0.0)
     assert sent(session) == []
     assert (session.state, len(session.outgoing), session.unsolicited) == (State.CONNECTED, 0, 2)
@@ -226,6 +227,28 @@ async def test_a_cut_at_every_byte_of_an_exchange_costs_the_connection_and_nothi
             await trio.sleep(1)
             assert outcome == ["arrived" if kept or received else "in doubt"], cut
             assert not client._session.packet_ids.in_use
+
+
+async def test_batches_on_either_side_of_a_message_that_comes_again_are_acknowledged_without_it(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with client_of(broker, keep_alive=0) as client:
+        peer = await broker.peer()
+        await peer.send(exact(1))
+        held = await anext(client.batches())
+        broker.connack = RESUMED
+        await peer.close()
+        peer = await broker.peer()
+        await peer.send(qos1(5), exact(1, duplicate=True), qos1(6))
+        await gathered()
+        for expected in (5, 6):
+            batch = await anext(client.batches())
+            assert [packet.packet_id for packet in batch.packets] == [expected]
+            await client.acknowledge(batch)
+        assert (await peer.expect(PubAckPacket)).packet_id == 5
+        await client.acknowledge(held)
+        assert (await peer.expect(PubRecPacket)).packet_id == 1
+        assert (await peer.expect(PubAckPacket)).packet_id == 6
 
 
 # Who never answers, and who reads nothing

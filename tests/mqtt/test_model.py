@@ -16,6 +16,7 @@ from mqtt5 import PubAckPacket, PubCompPacket, PublishPacket, PubRecPacket, PubR
 from trio.testing import MockClock
 
 from appliance.backoff import Backoff
+from appliance.mqtt import inflight
 from appliance.mqtt.client import Client
 from appliance.mqtt.connection import Connection
 from appliance.mqtt.errors import NegativeAckError, SessionLostError
@@ -34,6 +35,8 @@ MESSAGES = 12
 CONSUMERS = 3
 """So that messages are done in another order than that of their arrival."""
 LOSSY_SECONDS = 40
+FEW_IDS = 7
+"""Packet ids of the client, so that each is used again soon: 0, as many as the broker takes at once, and one more."""
 REASONS = (PubRecReasonCode.QUOTA_EXCEEDED, PubRecReasonCode.NO_MATCHING_SUBSCRIBERS)
 
 
@@ -265,8 +268,10 @@ class ManualPlay(Play):
 @pytest.mark.parametrize("kind", [Play, ManualPlay])
 @pytest.mark.parametrize("losses", [0.0, 0.3])
 async def test_whatever_breaks_each_message_comes_as_often_as_its_qos_says_in_both_directions(
-    autojump_clock: MockClock, losses: float, kind: type[Play]
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, losses: float, kind: type[Play]
 ) -> None:
+    monkeypatch.setattr(inflight, "FEW_IDS", FEW_IDS)
+    monkeypatch.setattr(inflight, "LAST_PACKET_ID", FEW_IDS - 1)
     first = secrets.randbits(32)
     connections = 0
     for seed in range(first, first + times(5)):
