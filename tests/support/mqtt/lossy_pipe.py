@@ -1,5 +1,7 @@
 """A pair of streams in memory that breaks after a number of bytes of either end, in the middle of a packet."""
 
+from typing import TypeAlias
+
 import trio
 import trio.testing
 
@@ -40,7 +42,10 @@ class _LossySendStream(trio.abc.SendStream):
         await self._stream.aclose()
 
 
-def lossy_pipe(size: int) -> tuple[trio.abc.Stream, trio.abc.Stream]:
+Pipe: TypeAlias = "trio.StapledStream[_LossySendStream, trio.testing.MemoryReceiveStream]"
+
+
+def lossy_pipe(size: int) -> tuple[Pipe, Pipe]:
     """Return two ends of a connection that breaks once ``size`` bytes have passed."""
     budget = _Budget(size)
     one, other = trio.testing.memory_stream_pair()

@@ -25,7 +25,7 @@ from mqtt5 import (
 )
 
 from appliance.mqtt.terms import refuses
-from tests.support.mqtt.lossy_pipe import lossy_pipe
+from tests.support.mqtt.lossy_pipe import Pipe, lossy_pipe
 from tests.support.mqtt.memory_journal import MemoryJournal
 from tests.support.mqtt.scripted_broker import Peer
 
@@ -63,8 +63,9 @@ class ModelBroker:
     """A transport and the broker behind it. Every connection breaks after a random number of bytes until ``heal``.
 
     ``received`` counts payloads of the client, ``to_send`` are those for it, ``settled`` those that it may acknowledge,
-    ``lost`` those of QoS 2 that went with a session. ``method_b``: it passes QoS 2 on when it comes, and not when it is
-    released (§4.3.3). ``journal`` tells in which order the client sends.
+    ``answered`` those of QoS 2 that it has acknowledged, ``lost`` those that went with a session. ``method_b``: it
+    passes QoS 2 on when it comes, and not when it is released (§4.3.3). ``journal`` tells in which order the client
+    sends.
 
     Raises AssertionError for what a client must not do: use an id again that is in use, send more at once than is
     taken, send again in another order or with a false DUP, acknowledge or release out of order, or what is not done.
@@ -82,6 +83,7 @@ class ModelBroker:
         self.kinds = {message.payload: message.qos for message in self.to_send}
         self.settled: set[bytes] = set()
         self.lost: set[bytes] = set()
+        self.answered: set[bytes] = set()  # by PUBREC
         self.connections = self.losses = 0
         self.lossy = True
         self.window = chance.choice((1, 2, 5))
@@ -99,6 +101,7 @@ class ModelBroker:
         self._sent: dict[int, Outbound] = {}  # not acknowledged for good, oldest first
         self._last_id = 0
         self._turn = trio.Lock()  # to write
+        self._far: Pipe | None = None
         self._arrived, self._connections = trio.open_memory_channel[trio.abc.Stream](1)
 
     @property
@@ -110,11 +113,18 @@ class ModelBroker:
         """Let connections and sessions live from now on, and refuse nothing."""
         self.lossy = False
 
+    async def cut(self) -> None:
+        """Say no more on the newest connection."""
+        if self._far is not None:
+            await trio.aclose_forcefully(self._far.send_stream)
+
     async def open(self, _: trio.Nursery) -> trio.abc.Stream:
         """Connect the client."""
         await trio.lowlevel.checkpoint()
-        near, far = lossy_pipe(self._chance.randint(1, self._chance.choice((100, 700))) if self.lossy else 1 << 40)
-        self._arrived.send_nowait(far)
+        near, self._far = lossy_pipe(
+            self._chance.randint(1, self._chance.choice((100, 700))) if self.lossy else 1 << 40
+        )
+        self._arrived.send_nowait(self._far)
         return near
 
     async def run(self) -> None:
@@ -231,6 +241,7 @@ class ModelBroker:
         assert not message.released
         if isinstance(packet, PubRecPacket) and not refuses(packet.reason_code):
             message.released = True
+            self.answered.add(message.payload)
             link.releasing.add(packet_id)
             return PubRelPacket(packet_id)
         del self._sent[packet_id]
