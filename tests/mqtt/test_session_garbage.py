@@ -10,7 +10,10 @@ from mqtt5 import (
     PubAckPacket,
     PubCompPacket,
     PublishPacket,
+    PubRecPacket,
+    PubRecReasonCode,
     PubRelPacket,
+    QoS,
     SubAckPacket,
 )
 
@@ -26,12 +29,17 @@ VALID = written(
     qos1(1, b"payload", "tenant/a/device/b/telemetry"),
     PublishPacket("t", b"x", user_properties=[("name", "value")], content_type="text"),
     PubAckPacket(4, reason_str="why"),
+    PublishPacket("t", b"exact", qos=QoS.EXACTLY_ONCE, packet_id=1),
+    PubRecPacket(1),
+    PubRecPacket(2, reason_code=PubRecReasonCode.QUOTA_EXCEEDED, reason_str="why"),
+    PubCompPacket(1),
+    PubRelPacket(3),
     SubAckPacket(5, []),
     PingRespPacket(),
     qos1(2),
     DisconnectPacket(reason_str="bye"),
 )
-HEADERS = st.sampled_from([0x20, 0x30, 0x32, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xD0, 0xE0, 0xF0])
+HEADERS = st.sampled_from([0x20, 0x30, 0x32, 0x34, 0x3C, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xD0, 0xE0, 0xF0])
 
 
 def survives(session: Session, chunks: list[bytes]) -> None:
@@ -59,15 +67,25 @@ def test_random_bytes_while_connected_never_raise(chunks: list[bytes]) -> None:
     survives(connected_session(), chunks)
 
 
+def busy_session(*, manual: bool) -> Session:
+    """Return a session with two messages of QoS 2 under way."""
+    session = connected_session(manual=manual)
+    for _ in range(2):
+        session.publish("t", b"x", QoS.EXACTLY_ONCE, retain=False)
+    session.data_to_send(0.0)
+    return session
+
+
 @given(HEADERS, st.binary(max_size=40))
 def test_random_bodies_behind_a_true_header_never_raise(header: int, body: bytes) -> None:
-    survives(connected_session(), [bytes([header, len(body)]) + body])
+    for session in (connected_session(), busy_session(manual=False), busy_session(manual=True)):
+        survives(session, [bytes([header, len(body)]) + body])
 
 
 @given(st.integers(0, len(VALID) - 1), st.integers(0, 255), st.integers(1, 100))
 def test_one_wrong_byte_anywhere_never_raises(position: int, value: int, size: int) -> None:
     broken = VALID[:position] + bytes([value]) + VALID[position + 1 :]
-    survives(connected_session(), [broken[start : start + size] for start in range(0, len(broken), size)])
+    survives(busy_session(manual=False), [broken[start : start + size] for start in range(0, len(broken), size)])
 
 
 @given(st.binary(max_size=40))
