@@ -1,6 +1,6 @@
 """The work of deletions: slices, one process at a time, resumable at any instant."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,8 +41,10 @@ RECHECK_DAYS = 7
 WORK_LOCK = lock_key("tenant deletions")
 """Held by the session that deletes."""
 
-BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.ForeignKeyViolation)
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 """Somebody else was first; the same again will do."""
+REFERRED_TO = psycopg.errors.ForeignKeyViolation
+"""Rows of another table name these: they go in a later pass."""
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +85,7 @@ class DeletionWorker:
                 for deletion_id, tenant_id in await cursor.fetchall():
                     if left := await deletion.rows_left(connection, tenant_id):
                         log.warning("rows of a deleted tenant came in late", tenant=tenant_id, tables=left)
-                        gone += await self._empty(connection, deletion_id)
+                        gone += await self._empty(connection, deletion_id, left)
         return gone
 
     async def _round(self) -> None:
@@ -97,15 +99,18 @@ class DeletionWorker:
         if found.expected is None:
             await self._count(connection, found)
         for _ in range(PASSES):
-            await self._empty(connection, deletion_id)
+            left = await deletion.rows_left(connection, found.tenant_id)
+            await self._empty(connection, deletion_id, left)
             try:
                 status = await deletion.advance(connection, deletion_id, self._now())
-            except BUSY:
+            except (*BUSY, REFERRED_TO):
                 await trio.sleep(BUSY_SECONDS)
                 continue
             if status is DeletionStatus.DONE:
                 log.info("tenant deleted", tenant=found.tenant_id, deletion=deletion_id)
-                return
+            if status is not DeletionStatus.RUNNING and not left:
+                return  # else something has just gone: look once more
+        log.debug("a deletion goes on in the next round", tenant=found.tenant_id, deletion=deletion_id)
 
     async def _count(self, connection: Connection[Any], found: Deletion) -> None:
         """Count the rows of each table: what progress is measured by."""
@@ -123,16 +128,18 @@ class DeletionWorker:
         }
         await connection.execute(STATEMENTS["set_expected"], parameters)
 
-    async def _empty(self, connection: Connection[Any], deletion_id: int) -> int:
-        """Delete the rows of all tables, slice by slice, and return their number."""
+    async def _empty(self, connection: Connection[Any], deletion_id: int, tables: Collection[str]) -> int:
+        """Delete the rows of ``tables``, slice by slice, in the order of all, and return their number."""
         gone = 0
-        for table, _ in await _tables(connection):
+        for table in [table for table, _ in await _tables(connection) if table in tables]:
             while True:
                 try:
                     size = await self._slice(connection, deletion_id, table)
                 except BUSY:
                     await trio.sleep(BUSY_SECONDS)
                     continue
+                except REFERRED_TO:
+                    break
                 gone += size
                 activity().did()
                 if size < self._slice_rows:

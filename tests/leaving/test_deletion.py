@@ -19,7 +19,7 @@ from appliance.leaving.worker import WORK_LOCK, DeletionWorker
 from tests.support.accounting import look as balance
 from tests.support.leaving import fill, rows_of
 from tests.support.leaving import tables as all_tables
-from tests.support.pipeline import look
+from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, INGEST, LATER, ingest, rows
 
@@ -68,6 +68,25 @@ async def test_nothing_is_left_of_the_tenant_and_all_of_the_others(database: Dat
     kept = [(each.received, each.stored, each.refused, each.counted) for each in (before, after)]
     assert kept[0] == kept[1], "the books keep what was received, without the name"
     assert after.dropped == before.rows - after.rows == 60
+
+
+async def test_a_table_that_nobody_thought_of_is_emptied_too_and_keeps_the_deletion_from_being_done(
+    database: Database,
+) -> None:
+    """Tables are found in the catalogue; one without a place in the order goes last, or first, as its keys have it."""
+    arrange(
+        database,
+        "SET ROLE appliance_owner; CREATE TABLE later (tenant_id text, device_id text,"
+        " FOREIGN KEY (tenant_id, device_id) REFERENCES device_registry)",
+    )
+    fill(database, LEAVING, STAYING)
+    arrange(database, "INSERT INTO later VALUES ('acme', 'd1'), ('rival', 'd1')")
+    deletion_id = await ask(database)
+    for _ in range(2):
+        await work(database)
+    assert rows_of(database, LEAVING) == {}
+    assert await status(database, deletion_id) is DeletionStatus.DONE
+    assert look(database, "SELECT tenant_id FROM later") == [(STAYING,)]
 
 
 async def test_the_record_says_who_deleted_what_and_outlives_the_audit_of_the_tenant(database: Database) -> None:

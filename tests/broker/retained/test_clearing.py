@@ -20,6 +20,7 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
+from appliance.leaving import deletion
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from tests.support.postgres_server import Database
@@ -156,6 +157,19 @@ async def test_a_sweep_clears_what_was_left_before(database: Database, folder: P
         assert (found, cleared) == (len(many) + len(odd) + 2, len(many) + len(odd) + 1)
         await there.cleared(*stays)
         assert await sweep.sweep() == (1, 0)
+
+
+async def test_of_a_tenant_that_is_being_deleted_not_even_a_status_stays(database: Database, folder: Path) -> None:
+    """The request takes the credentials of its devices, so the broker reads its users anew, and a sweep follows."""
+    async with open_setup(database, folder) as there, ingest(database) as connection:
+        async with there.client() as client:
+            await client.publish_many([(topic("d1", "status"), b"online")], retain=True)
+        sweep = RetainedSweep(there.client, there.session, there.topics, there.clearing, lambda: 0)
+        assert await sweep.sweep() == (1, 0)
+        async with connection.transaction():
+            await deletion.request(connection, TENANT, BY, version=None)
+        assert await sweep.sweep() == (1, 1)
+        await there.cleared()
 
 
 async def test_a_sweep_takes_no_live_message_for_a_copy(database: Database, folder: Path) -> None:
