@@ -178,6 +178,19 @@ async def test_done_is_not_said_while_a_transaction_may_still_add_a_row(database
     assert await status(database, deletion_id) is DeletionStatus.DONE
 
 
+async def test_no_step_is_taken_while_any_table_has_a_row(database: Database) -> None:
+    """Whatever the worker has seen before: the step looks at all tables itself."""
+    fill(database, LEAVING)
+    deletion_id = await ask(database)
+    async with ingest(database) as connection:
+        assert await deletion.advance(connection, deletion_id, BY.now) is DeletionStatus.RUNNING
+        with psycopg.connect(database.conninfo(INGEST)) as late:
+            late.execute("INSERT INTO device_state (tenant_id, device_id) VALUES (%s, 'late')", [LEAVING])
+            await work(database)
+        assert await deletion.advance(connection, deletion_id, BY.now) is DeletionStatus.CHECKING
+    assert list(rows_of(database, LEAVING)) == ["device_state"]
+
+
 async def test_a_row_added_meanwhile_that_names_the_tenant_goes_with_it_or_is_refused(database: Database) -> None:
     fill(database, LEAVING)
     deletion_id = await ask(database)
