@@ -51,6 +51,7 @@ FILE = "device_id,name\n{new},Pump\n"
 PROFILE = {"name": "Kim", "time_zone": "Europe/Oslo", "theme": "dark", "shortcuts": "on"}
 TOKEN = {"name": "cron", "scopes": ["read"], "days": 9}
 TENANT = {"name": "New name", "time_zone": "Europe/Oslo", "provisioning": "off", "rate": "3", "burst": "9"}
+LEAVING_VERSION = "2026-11-01T00:00:00+00:00"
 SOLD = {"subscription_type": "TEMPORARY", "device_limit": 5, "term_days": 30}
 INVITED = {"email": "{new}@acme.example", "role": "viewer"}
 HELD = {"device_limit": "7", "last_day": DAY, "hold_reason": "unpaid"}
@@ -573,6 +574,22 @@ CHANGES: Sequence[Change] = (
         {},
         OPERATOR,
     ),
+    Change("POST /export", "/export", ["tenant.export"]),
+    Change("POST /customer/export", "/customer/export", ["tenant.export"]),
+    Change(
+        "POST /tenants/<tenant_id>/delete/confirm",
+        "/tenants/{leaving}/delete/confirm",
+        ["tenant.delete"],
+        {"typed": "{leaving}", "version": LEAVING_VERSION},
+        OPERATOR,
+    ),
+    Change(
+        "POST /operator/tenants/<tenant_id>/deletion",
+        "/operator/tenants/{leaving}/deletion",
+        ["tenant.delete"],
+        {"tenant_id": "{leaving}", "version": LEAVING_VERSION},
+        OPERATOR,
+    ),
     Change(
         "POST /subscriptions/<subscription_id>/renew",
         "/subscriptions/{spare}/renew",
@@ -615,6 +632,7 @@ PREVIEWS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "/customer/alert-rules/preview",
         {"name": "Silence", "severity": "low", "kind": "no_data", "seconds": 60},
     ),
+    "POST /tenants/<tenant_id>/delete": ("/tenants/{leaving}/delete", {"typed": "{leaving}"}),
     "POST /devices/+credentials": ("/devices/+credentials", {"credentials": f"pump-1 {'p' * 24} {'t' * 24}"}),
 }
 """What is sent by POST because it is long, and changes nothing: each with its path and what is sent."""

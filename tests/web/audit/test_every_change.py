@@ -32,7 +32,7 @@ from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.rival import RIVAL, found
 from tests.support.web.serving import CHEAP, KEYRING, Served, over
 from tests.web.access.role_table import TABLE
-from tests.web.audit.changes import BY_DEVICES, CHANGES, PASSWORD, PREVIEWS, SECRET, Change
+from tests.web.audit.changes import BY_DEVICES, CHANGES, LEAVING_VERSION, PASSWORD, PREVIEWS, SECRET, Change
 
 INITIAL_STATE: Sequence[str] = (
     """
@@ -143,6 +143,8 @@ STOCK: Mapping[str, str] = {
     " VALUES (now(), 'acme', %(new)s, 'TEMPORARY', 2, now(), now() + interval '9 days', 'ACTIVE')"
     " RETURNING subscription_id",
     "tenant": f"{A_TENANT} 'ACTIVE', true, 'x', sha256('x')) RETURNING tenant_id",
+    "leaving": "INSERT INTO tenants (created_at, updated_at, tenant_id)"
+    f" VALUES (now(), '{LEAVING_VERSION}', %(new)s) RETURNING tenant_id",
     "suspended": f"{A_TENANT} 'SUSPENDED', true, 'x', sha256('x')) RETURNING tenant_id",
     "closed": f"{A_TENANT} 'ACTIVE', false, 'x', sha256('x')) RETURNING tenant_id",
     "user": f"{A_USER} %(new)s || '@acme.example', NULL, 'x', now()) RETURNING user_id",
@@ -334,7 +336,8 @@ async def test_a_preview_is_sent_like_a_change_and_writes_nothing(database: Data
         async with over(database) as served, client(served.url, None) as asking:
             requests = Requests(served, asking, connection)
             for route, (path, given) in PREVIEWS.items():
-                change = Change(route, path, [], given)
+                who_asks = Role.OPERATOR if path.startswith("/tenants/") else Role.ADMIN
+                change = Change(route, path, [], given, who_asks)
                 who = await signed_in_with_password(database, served, change)
                 things = requests.things(change, who.user_id)
                 watch.begin()
