@@ -1,5 +1,6 @@
 """``appliance healthcheck`` tells who lives from who does not, whatever is ready and whatever ports are open."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from appliance.children.polling import until
 from appliance.config import locate_data_dir
 from appliance.diagnostics.liveness import SOCKET
 from appliance.errors import ConfigurationError
-from tests.support.appliance_process import ApplianceProcess, free_port
+from tests.support.appliance_process import ApplianceProcess
 from tests.support.project import ROOT
 
 PATIENCE_SECONDS = 60.0
@@ -34,15 +35,17 @@ async def test_what_waits_is_alive_and_what_does_not_run_is_not(appliance: Appli
     before = _check(appliance)
     assert before.returncode == 1
     assert before.stderr == f"error: the appliance on {appliance.data_dir} is not alive: none runs there\n"
-    appliance.settings["APPLIANCE_BROKER_URL"] = f"mqtt://127.0.0.1:{free_port()}"  # so it never becomes ready
-    appliance.launch()
-    with trio.fail_after(PATIENCE_SECONDS):
-        await until((appliance.data_dir / SOCKETS / SOCKET).exists, period=0.05)
-    # A fault that would keep it from starting again is no reason to end it.
-    waiting = _check(appliance, APPLIANCE_WEB_PUBLIC_URL="not an address")
-    assert (waiting.returncode, waiting.stdout) == (0, "alive, and not ready: /readyz and the log say why\n")
-    assert appliance.run_file() is None
-    assert appliance.stop() == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # a database that never answers: the start waits for it
+        url = f"postgresql://appliance:a-walrus-on-a-bicycle@127.0.0.1:{silent.getsockname()[1]}/appliance"
+        appliance.settings["APPLIANCE_DATABASE_URL"] = url
+        appliance.launch()
+        with trio.fail_after(PATIENCE_SECONDS):
+            await until((appliance.data_dir / SOCKETS / SOCKET).exists, period=0.05)
+        # A fault that would keep it from starting again is no reason to end it.
+        waiting = _check(appliance, APPLIANCE_WEB_PUBLIC_URL="not an address")
+        assert (waiting.returncode, waiting.stdout) == (0, "alive, and not ready: /readyz and the log say why\n")
+        assert appliance.run_file() is None
+        assert appliance.stop() == 0
     assert not (appliance.data_dir / SOCKETS).is_symlink()
 
 
