@@ -5,10 +5,12 @@
 import logging
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from mqtt5 import ConnAckPacket, ConnAckReasonCode, DisconnectPacket, DisconnectReasonCode, PingReqPacket
 from trio.testing import MockClock
 
@@ -177,6 +179,36 @@ async def test_a_client_without_keep_alive_asks_for_no_sign_of_life(
     broker = ScriptedBroker()
     async with facade_of(broker, keep_alive=10):
         assert isinstance(await (await broker.peer()).packet(), PingReqPacket)
+
+
+async def test_it_stays_without_a_connection_unless_it_is_told_to_connect_again(
+    broker: ScriptedBroker, autojump_clock: MockClock
+) -> None:
+    async with facade_of(broker) as client:
+        await (await broker.peer()).close()
+        await client.disconnected()
+        await trio.sleep(1000)
+        with pytest.raises(ConnectError):
+            await client.connected()
+        assert len(broker.attempts) == 1
+
+
+async def test_leaving_ends_the_calls_that_wait(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery, facade_of(broker) as client:
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: client.publish("t", b"", qos=QoS.AT_LEAST_ONCE, packet_id=101),
+            lambda: client.pubrel(102),
+            lambda: client.subscribe(TopicFilter("t")),
+            lambda: anext(client.messages()),
+        ]
+
+        async def wait(call: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(ConnectError):
+                await call()
+
+        for call in calls:
+            nursery.start_soon(wait, call)
+        await trio.testing.wait_all_tasks_blocked()
 
 
 # Entering

@@ -281,7 +281,11 @@ async def test_what_waits_for_the_broker_to_take_more_ends_with_the_connection(
         peer, calls = await broker.peer(), Calls(nursery)
         for number in (1, 2, 3):
             await calls.start(str(number), lambda n=number: client.publish("t", b"", qos=QOS_1, packet_id=n))  # type: ignore[misc]
-        await lost_and_resumed(broker, peer, client, ConnAckPacket(session_present=True, receive_max=1))
+        await peer.close()
+        await client.disconnected()
+        with trio.fail_after(0.05):  # long before there is another one
+            while len(calls.results) < 3:
+                await trio.sleep(0.001)
         assert [type(result) for result in calls.results.values()] == [ConnectError] * 3
 
 
@@ -471,23 +475,24 @@ async def test_a_broker_that_takes_no_more_is_waited_for_but_not_with_qos_0(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("qos", [QOS_1, QOS_2])
 async def test_as_many_as_a_real_broker_takes_and_one_more_are_all_answered(
-    mosquitto: MosquittoServer, topic: str
+    mosquitto: MosquittoServer, topic: str, qos: QoS
 ) -> None:
-    with MosquittoServer(config=("max_inflight_messages 20",)) as server:
+    answered: list[int] = []
+    with MosquittoServer(config=("max_inflight_messages 20",)) as server, trio.fail_after(30):
         async with Client(hostname=server.host, port=server.port) as client, trio.open_nursery() as nursery:
-            calls = Calls(nursery)
             assert (await client.connected()).receive_max == 20
-            for qos in (QOS_1, QOS_2):
-                for packet_id in range(1, 22):
-                    publish = lambda n=packet_id, q=qos: client.publish(topic, b"", qos=q, packet_id=n)  # noqa: E731
-                    nursery.start_soon(calls.start, f"{qos.value} {packet_id}", publish)
-                with trio.fail_after(30):
-                    while len(calls.results) < (21 if qos == QOS_1 else 41):
-                        await trio.sleep(0.01)
-                    if qos == QOS_2:
-                        for packet_id in range(1, 22):
-                            await client.pubrel(packet_id)
+
+            async def publish(packet_id: int) -> None:
+                await client.publish(topic, b"", qos=qos, packet_id=packet_id)
+                if qos == QOS_2:
+                    await client.pubrel(packet_id)
+                answered.append(packet_id)
+
+            for packet_id in range(1, 22):
+                nursery.start_soon(publish, packet_id)
+    assert sorted(answered) == list(range(1, 22))
 
 
 # What answers nothing
