@@ -16,8 +16,8 @@ async def main() -> None:
         await client.subscribe(aiomqtt.TopicFilter(f"{TOPIC}/#", max_qos=aiomqtt.QoS.AT_MOST_ONCE))
         await client.publish(f"{TOPIC}/louie/status", b"quack")
         try:
-            # Cancel the consumer after half a second
-            async with asyncio.timeout(0.5):
+            # Cancel the consumer after two seconds
+            async with asyncio.timeout(2):
                 await consume(client)
         except asyncio.TimeoutError:
             print("stopped")
