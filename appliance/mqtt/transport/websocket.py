@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from appliance.mqtt.transport.stream import Transport
+from appliance.mqtt.transport.websocket_bounds import BoundedStream
 from appliance.mqtt.transport.websocket_stream import MAX_MESSAGE_BYTES, WebSocketStream, printable
 
 SUBPROTOCOL = "mqtt"
@@ -49,10 +50,10 @@ class WebSocket:
             self.authority.encode("idna")  # as the header will be
         except UnicodeError:
             raise OSError(f"{printable(self.authority)} cannot be the name of a host") from None
-        stream = await self.inner.open(tasks)
+        stream = BoundedStream(await self.inner.open(tasks))
         reader = _Reader(tasks)
         try:
-            connection = await self._shake_hands(stream, reader)
+            connection = stream.connection = await self._shake_hands(stream, reader)
         except BaseException:
             reader.stop()
             await trio.aclose_forcefully(stream)

@@ -1,6 +1,7 @@
 """WebSocket as a transport: its handshake, its frames, and how it ends."""
 
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -184,6 +185,43 @@ async def test_a_message_that_is_longer_than_any_packet_ends_the_stream(frames: 
             await stream.receive_some()
         assert isinstance(event := await served.event(), CloseConnection)
         assert event.code == 1009
+
+
+async def test_a_message_in_very_many_pieces_takes_no_more_memory_than_its_bytes() -> None:
+    async with opened() as (stream, served):
+        pieces = frame(CONTINUATION, b"xy", ends=False) * 4000
+        await served.stream.send_all(frame(BINARY, b"", ends=False))
+        await trio.testing.wait_all_tasks_blocked()
+        tracemalloc.start()
+        try:
+            for _ in range(10):
+                await served.stream.send_all(pieces)
+                await trio.testing.wait_all_tasks_blocked()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert kept < 500_000
+        await served.stream.send_all(frame(CONTINUATION, b"end"))
+        found = b""
+        while not found.endswith(b"end"):
+            found += bytes(await stream.receive_some())
+        assert found == b"xy" * 40_000 + b"end"
+
+
+async def test_a_server_that_never_ends_its_refusal_is_left() -> None:
+    sent = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal sent
+        await stream.send_all(answer(await head(stream), status="404 Not Found"))
+        while True:
+            await stream.send_all(bytes(65536))
+            sent += 65536
+
+    async with scripted_server(serve) as port:
+        with trio.fail_after(30), pytest.raises(OSError, match="the server ended the WebSocket handshake"):
+            await open_and_close(WebSocket(Tcp("127.0.0.1", port), "b"))
+    assert sent < 100 * 65536
 
 
 async def test_text_is_no_mqtt() -> None:
