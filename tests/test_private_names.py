@@ -117,6 +117,12 @@ USES = (
         "protocol_send",
     ),
     _use("hypercorn.trio.worker_context.WorkerContext", HTTP_SERVER, "terminated"),
+    _use(
+        "trio_websocket.WebSocketConnection",
+        "appliance/mqtt/transport/websocket_bounds.py",
+        "_message_parts",
+        "_recv_channel",
+    ),
     _use("werkzeug.routing.Rule", "appliance/web/openapi/document.py", "_converters"),
 )
 PUBLIC = {"_exit", "_replace"}

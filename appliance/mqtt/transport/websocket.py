@@ -13,12 +13,11 @@ import trio
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from appliance.mqtt.transport.stream import Transport
-from appliance.mqtt.transport.websocket_bounds import BoundedStream
+from appliance.mqtt.transport.websocket_bounds import QUEUED_MESSAGES, READ_BYTES, BoundedStream
 from appliance.mqtt.transport.websocket_stream import MAX_MESSAGE_BYTES, WebSocketStream, printable
 
 SUBPROTOCOL = "mqtt"
 """[MQTT-6.0.0-3]"""
-READ_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class WebSocket:
                 self.authority,
                 self.target,
                 subprotocols=[SUBPROTOCOL],
-                message_queue_size=1,
+                message_queue_size=QUEUED_MESSAGES,
                 max_message_size=self.max_message_bytes,
                 receive_buffer_size=READ_BYTES,
             )

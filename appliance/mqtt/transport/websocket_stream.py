@@ -6,12 +6,14 @@ side. Never: a ping of ours, since MQTT has its own.
 
 import contextlib
 from collections.abc import Callable
+from typing import NoReturn
 
 import trio
 from trio_websocket import CloseReason, ConnectionClosed, WebSocketConnection
 from wsproto.utilities import LocalProtocolError
 
 from appliance.mqtt.transport.stream import BROKEN
+from appliance.mqtt.transport.websocket_bounds import BoundedStream
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """Bytes of one message: it is kept until its end. Brokers send one packet, or some, in each; MQTT would allow 256 MiB,
@@ -31,12 +33,13 @@ TEXT = "the server sent text where MQTT has binary messages"  # [MQTT-6.0.0-1]
 class WebSocketStream(trio.abc.Stream):
     """See the module's docstring. One task may write while another one reads, as with any stream."""
 
-    def __init__(self, connection: WebSocketConnection, stream: trio.abc.Stream, stop: Callable[[], None]) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: BoundedStream, stop: Callable[[], None]) -> None:
         """``stop`` ends the task that reads."""
         self._connection = connection
         self._stream = stream
         self._stop = stop
         self._received = bytearray()
+        self._text = False  # behind what is received
         self._fault = ""  # why nothing more is read or written
         self._closed = False
 
@@ -65,25 +68,38 @@ class WebSocketStream(trio.abc.Stream):
             await trio.lowlevel.checkpoint()
         while not self._received:
             self._check(reading=True)
+            if self._text:
+                await self._refuse_text()
             try:
                 message = await self._connection.get_message()
             except ConnectionClosed as closed:
                 self._check(reading=True)
                 return self._end(closed.reason)
-            if isinstance(message, str):
-                self._fault = TEXT
-                with contextlib.suppress(ConnectionClosed, *BROKEN), trio.move_on_after(CLOSE_SECONDS):
-                    await self._connection.aclose(UNSUPPORTED_DATA)
-                raise trio.BrokenResourceError(TEXT)
-            self._received += message
+            self._take(message)
+            for following in self._stream.take():
+                self._take(following)
         size = max_bytes or len(self._received)
         part = bytes(self._received[:size])
         del self._received[:size]
         return part
 
+    def _take(self, message: bytes | str) -> None:
+        """Add a message to what is received, unless text came before it."""
+        self._text = self._text or isinstance(message, str)
+        if not self._text and isinstance(message, bytes):
+            self._received += message
+
+    async def _refuse_text(self) -> NoReturn:
+        self._fault = TEXT
+        self._stream.leave()
+        with contextlib.suppress(ConnectionClosed, *BROKEN), trio.move_on_after(CLOSE_SECONDS):
+            await self._connection.aclose(UNSUPPORTED_DATA)
+        raise trio.BrokenResourceError(TEXT)
+
     async def aclose(self) -> None:
         """Say that we close, wait a moment for the answer, and close the stream."""
         self._closed = True
+        self._stream.leave()
         try:
             if not self._fault:
                 with trio.move_on_after(CLOSE_SECONDS), contextlib.suppress(*BROKEN, LocalProtocolError):

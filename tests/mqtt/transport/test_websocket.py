@@ -176,8 +176,8 @@ async def test_bytes_come_as_they_are_whatever_frames_and_messages_they_are_in()
 @pytest.mark.parametrize("frames", [[b"1234", b"56789"], [b"12", b"34", b"56", b"789"]])
 async def test_a_message_that_is_longer_than_any_packet_ends_the_stream(frames: list[bytes]) -> None:
     async with opened(max_message_bytes=8) as (stream, served):
-        await served.stream.send_all(frame(BINARY, b"12345678") + frame(BINARY, b"12345678"))
         for _ in range(2):
+            await served.stream.send_all(frame(BINARY, b"12345678"))
             assert await stream.receive_some() == b"12345678"
         parts = [frame(CONTINUATION if number else BINARY, part, ends=False) for number, part in enumerate(frames)]
         await served.stream.send_all(b"".join(parts))
@@ -185,6 +185,33 @@ async def test_a_message_that_is_longer_than_any_packet_ends_the_stream(frames: 
             await stream.receive_some()
         assert isinstance(event := await served.event(), CloseConnection)
         assert event.code == 1009
+
+
+async def test_all_messages_that_have_come_are_read_at_once() -> None:
+    async with opened() as (stream, served):
+        await served.stream.send_all(frame(BINARY, b"message") * 500)
+        await trio.testing.wait_all_tasks_blocked()
+        assert await stream.receive_some() == b"message" * 500
+
+
+async def test_what_nobody_takes_is_left_with_the_server() -> None:
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            await served.stream.send_all(frame(BINARY, b"message"))
+            sent += 1
+
+    async with opened(trio.testing.lockstep_stream_pair) as (stream, served), trio.open_nursery() as nursery:
+        await trio.testing.wait_all_tasks_blocked()  # the answer to the handshake is sent
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sent == 1
+        assert await stream.receive_some() == b"message"
+        await trio.testing.wait_all_tasks_blocked()
+        assert sent == 2
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_message_in_very_many_pieces_takes_no_more_memory_than_its_bytes() -> None:
