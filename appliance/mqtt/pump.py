@@ -78,11 +78,14 @@ class Pump:
                     ending = await self._read(stream, connack_deadline)
                     nursery.cancel_scope.cancel()
         finally:
-            if not isinstance(ending, ConnectRefused | PeerDisconnected | KeepAliveExpired):
-                await self._disconnect(stream)
-            self._over = True
-            self._flushed.unpark_all()
-            await trio.aclose_forcefully(stream)
+            try:
+                if not isinstance(ending, ConnectRefused | PeerDisconnected | KeepAliveExpired):
+                    await self._disconnect(stream)
+            finally:  # an interrupt may come there: a WebSocket whose stream stays open would never let us end
+                self._over = True
+                self._flushed.unpark_all()
+                with trio.CancelScope(shield=True):  # else Cancelled would take the place of what was raised
+                    await trio.aclose_forcefully(stream)
         return ending or self._dropped
 
     def wake(self) -> None:

@@ -223,3 +223,26 @@ async def test_iterating_before_entering_fails_at_once_and_works_afterwards(
         peer = await broker.peer()
         await peer.send(qos1(1))
         assert (await anext(batches)).count == 1
+
+
+async def test_a_goodbye_that_is_interrupted_closes_the_connection_all_the_same(autojump_clock: MockClock) -> None:
+    streams: list[trio.StapledStream[trio.testing.MemorySendStream, trio.abc.ReceiveStream]] = []
+
+    class Kept(ScriptedBroker):
+        async def open(self, tasks: trio.Nursery) -> trio.abc.Stream:
+            stream = await super().open(tasks)
+            assert isinstance(stream, trio.StapledStream)
+            streams.append(stream)
+            return stream
+
+    async def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    broker = Kept()
+    client = client_of(broker)
+    await client.__aenter__()
+    streams[0].send_stream.send_all_hook = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        await client.__aexit__(None, None, None)
+    with pytest.raises(trio.ClosedResourceError):
+        await streams[0].send_all(b"x")
