@@ -1,5 +1,6 @@
 """Slow chores beside the stream: erase the readings of deleted devices, forget maintenance windows that are long over
-and requests whose keys are free again, and register the metrics that devices have begun to send.
+and requests whose keys are free again, give time zones their present names, and register the metrics that devices have
+begun to send.
 
 None of them decides anything: a deleted device is gone at once, and a metric that is not registered yet is shown with
 guessed properties.
@@ -12,7 +13,7 @@ import trio
 from appliance.alerts.maintenance import store as maintenance
 from appliance.clock import Clock
 from appliance.db.pool import Pool
-from appliance.devices import erasure
+from appliance.devices import erasure, stored_zones
 from appliance.devices.metrics import store as metric_store
 from appliance.people import kept_answers
 from appliance.renewals import life
@@ -28,12 +29,20 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def run(pool: Pool, clock: Clock, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Erase readings of deleted devices, windows and requests that are over. Now, and every minute."""
+    """Erase readings of deleted devices, windows and requests that are over. Now, and every minute.
+
+    Time zones are renamed once: what is stored from now on has its present name.
+    """
+    renamed = False
 
     async def make_round() -> None:
+        nonlocal renamed
         if clock.trusted:
             now = datetime.fromtimestamp(clock.now(), UTC)
             async with pool.connection() as connection:
+                if not renamed:
+                    await stored_zones.rename(connection, now)
+                    renamed = True
                 await maintenance.delete_over(connection, now - maintenance.KEEP_ENDED)
                 settled = datetime.fromtimestamp(clock.settled(), UTC)
                 await life.forget_over(connection, settled)

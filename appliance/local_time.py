@@ -13,33 +13,42 @@ Steps of up to an hour are elapsed time, since an hour has 60 minutes everywhere
 
 import math
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import structlog
+
+from appliance import zones
 
 HOUR = 3600
 DAY = 24 * HOUR
 """Seconds of a step as it is called: a step of a day is a day of the calendar, whatever its length."""
 
-
-@cache
-def zone_names() -> frozenset[str]:
-    """Return the time zones that this machine knows. Kept: to look takes 50 ms, one file a zone."""
-    return frozenset(available_timezones())
-
-
-@cache
-def zone_choices() -> tuple[str, ...]:
-    """Return the time zones that a person may choose from, sorted: all but the name for the machine's own."""
-    return tuple(sorted(zone_names() - {"localtime"}))
+log = structlog.get_logger(__name__)
 
 
 def zone_of(name: str | None) -> tzinfo | None:
-    """Return the zone of this name; None, the machine's own, without a name or for one that this machine lacks."""
-    try:
-        return None if name is None else ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    """Return the zone of this name, old or present; None, the machine's own, without a name or if it has no data of it.
+
+    What it lacks is logged, once a name: the zone was there when it was stored.
+    """
+    if name is None:
         return None
+    stored = zones.name_of(name)
+    try:
+        if stored is not None:
+            return ZoneInfo(stored)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # gone since the names were looked up, damaged, unreadable
+        if stored == zones.ALWAYS:
+            return UTC
+    _warn_of(name)
+    return None
+
+
+@cache
+def _warn_of(name: str) -> None:
+    log.warning("time zone unknown to this machine, its own is used", zone=name[: zones.MAX_NAME])
 
 
 def wall_clock(at: float, zone: tzinfo | None) -> datetime:

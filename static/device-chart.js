@@ -11,7 +11,14 @@
   const STEP = 0.5; // share of the view that one press of a button moves
 
   const figure = document.querySelector("figure[data-chart]");
-  if (!figure || !window.uPlot) return;
+  const knows = (name) => {
+    try {
+      return Boolean(new Intl.DateTimeFormat("en-GB", name ? { timeZone: name } : {}));
+    } catch {
+      return false; // a browser with older zones than the server: the chart stays as the server has drawn it
+    }
+  };
+  if (!figure || !window.uPlot || !knows(figure.dataset.zone)) return;
   const card = figure.closest("section");
   const tools = card.querySelector(".chart-tools");
   const problem = card.querySelector(".chart-problem");

@@ -1,6 +1,7 @@
 // Preselects the time zone of the browser, if the list has it.
 const zones = document.querySelector("select[data-guess]");
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (zones && [...zones.options].some((option) => option.value === here)) {
-  zones.value = here;
-}
+// Browsers call some zones by an old name; the server says which.
+const named = [...(zones?.options ?? [])].find((option) =>
+  option.value === here || (option.dataset.was ?? "").split(" ").includes(here));
+if (named) zones.value = named.value;

@@ -20,6 +20,7 @@ LEAVES = {
     "metrics",
     "plain_text",  # what a name may hold is the same for devices, rules, routes and people
     "reading",
+    "zones",  # which zones there are, and by what name one is stored, whoever names it
     "severity",  # alerts have one, routes choose by it
 }
 SERVICES = {"runtime.activity", "runtime.periodic"}
@@ -34,11 +35,12 @@ ALLOWED: Mapping[str, set[str]] = {
     "errors": set(),
     "failpoints": set(),
     "keyring": {"errors"},
-    "local_time": set(),
+    "local_time": {"zones"},
     "metrics": {"reading"},
     "plain_text": set(),
     "reading": set(),
     "severity": set(),
+    "zones": set(),
     # what the program is made of, whatever it does
     # mqtt.transport: the address of the broker and the files of TLS are judged by what uses them
     "config": {"errors", "mqtt.transport"},

@@ -3,13 +3,14 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from appliance import local_time
 from appliance.local_time import DAY, HOUR
@@ -190,5 +191,26 @@ def test_the_machines_own_zone_changes_its_clock_too() -> None:
 
 def test_a_zone_that_the_machine_lacks_is_the_machines_own() -> None:
     assert local_time.zone_of("Europe/Oslo") == ZoneInfo("Europe/Oslo")
-    for name in (None, "Europe/Atlantis", "", "../etc/passwd", "\0"):
+    for name in (None, "Europe/Atlantis", "", "../etc/passwd", "\0", "Europe", "right/Europe/Oslo", "localtime"):
         assert local_time.zone_of(name) is None
+
+
+def test_an_old_name_is_the_zone_of_the_present_one() -> None:
+    assert local_time.zone_of("US/Eastern") == ZoneInfo("America/New_York")
+
+
+@pytest.mark.parametrize("fault", [ZoneInfoNotFoundError("gone"), ValueError("damaged"), PermissionError("no")])
+def test_a_zone_that_disappears_is_logged_once_and_utc_needs_no_data(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_name: str) -> ZoneInfo:
+        raise fault
+
+    monkeypatch.setattr(local_time, "ZoneInfo", lost)
+    local_time._warn_of.cache_clear()
+    with capture_logs() as logged:
+        assert [local_time.zone_of("Europe/Oslo") for _ in range(3)] == [None, None, None]
+        assert local_time.zone_of("UTC") == UTC
+    assert [(line["event"], line["zone"]) for line in logged] == [
+        ("time zone unknown to this machine, its own is used", "Europe/Oslo")
+    ]

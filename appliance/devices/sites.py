@@ -4,10 +4,11 @@ Changes have their audit row in the same transaction; the role may be ``applianc
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from appliance import zones
 from appliance.db import statements
 from appliance.db.audit import Entry, record
 from appliance.db.change_context import ChangeContext
@@ -17,7 +18,6 @@ from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.devices.seats.changes import check_tenant
 from appliance.devices.site_ids import mentioned_site
 from appliance.errors import Conflict, Outdated
-from appliance.local_time import zone_names
 from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("sites")
@@ -82,7 +82,7 @@ async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[
 
 async def create(connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext) -> TenantSite:
     """Create a site before any device names it. Raises Invalid with the field; Conflict if it exists; NotFound."""
-    _check(site)
+    site = _checked(site)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
         cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site, context))
@@ -99,7 +99,7 @@ async def change(
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
-    _check(site)
+    site = _checked(site)
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site.site_id)
         if version is not None and version != before.version:
@@ -141,8 +141,9 @@ def fault_of(site: Site) -> DeviceFault | None:
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or not is_plain(site.name)):
         return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line, all of which can be seen")
-    if site.time_zone is not None and site.time_zone not in zone_names():
-        return DeviceFault("time_zone", "a time zone is called as in Europe/Oslo")
+    zone_fault = None if site.time_zone is None else zones.fault_of(site.time_zone)
+    if zone_fault is not None:
+        return DeviceFault("time_zone", zone_fault)
     if (site.lat is None) is not (site.lng is None):
         return DeviceFault("lat" if site.lat is None else "lng", "a position has a latitude and a longitude")
     if site.lat is not None and not -90 <= site.lat <= 90:
@@ -152,10 +153,12 @@ def fault_of(site: Site) -> DeviceFault | None:
     return None
 
 
-def _check(site: Site) -> None:
+def _checked(site: Site) -> Site:
+    """Return the site as it is stored: by the present name of its zone. Raises Invalid with the field."""
     fault = fault_of(site)
     if fault is not None:
         raise fault.error()
+    return site if site.time_zone is None else replace(site, time_zone=zones.name_of(site.time_zone))
 
 
 def _still_there(site_id: str, devices: int) -> str:

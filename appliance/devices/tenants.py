@@ -11,6 +11,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
+from appliance import zones
 from appliance.broker.accounts import PRIVATE_USER, hash_password, new_secret
 from appliance.db import statements
 from appliance.db.audit import Entry, record
@@ -20,7 +21,6 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices.credentials.credential import token_hash
 from appliance.devices.device import IDENTIFIER, MAX_TEXT, DeviceFault
 from appliance.errors import Conflict, Outdated
-from appliance.local_time import zone_names
 from appliance.plain_text import is_plain
 
 STATEMENTS = statements.load("tenants")
@@ -121,8 +121,8 @@ async def add(
         raise fault.error()
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
-        parameters = {"name": name or None, "provisioning": provisioning.value, "zone": time_zone, **_hashes(claim)}
-        parameters["now"] = context.now
+        parameters = {"name": name or None, "provisioning": provisioning.value, **_hashes(claim)}
+        parameters |= {"zone": zones.name_of(time_zone), "now": context.now}
         cursor = await connection.execute(STATEMENTS["lock_deletions"], {"tenant": tenant_id})
         if any(status != "DONE" for (status,) in await cursor.fetchall()):
             raise Conflict(f"The tenant {tenant_id} before this one is still being deleted; try again when it is gone.")
@@ -196,7 +196,7 @@ async def describe(
     fault = description_fault_of(name, time_zone)
     if fault is not None:
         raise fault.error()
-    changes = {"name": name or None, "time_zone": time_zone}
+    changes = {"name": name or None, "time_zone": zones.name_of(time_zone)}
     return await _change(connection, tenant_id, context, "describe", version, **changes)
 
 
@@ -239,9 +239,8 @@ def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None
     """Return what is wrong with a description; None if it is valid."""
     if name is not None and (len(name) > MAX_TEXT or not is_plain(name)):
         return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line, all of which can be seen")
-    if time_zone not in zone_names():
-        return DeviceFault("time_zone", "choose a time zone by its name, for example Europe/Oslo")
-    return None
+    zone_fault = zones.fault_of(time_zone)
+    return None if zone_fault is None else DeviceFault("time_zone", zone_fault)
 
 
 def limits_fault_of(limits: TenantLimits) -> DeviceFault | None:

@@ -10,13 +10,13 @@ from uuid import UUID
 
 from psycopg import errors
 
+from appliance import zones
 from appliance.db import statements
 from appliance.db.audit import ActorKind, Entry, record
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require, require_rows
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Invalid
-from appliance.local_time import zone_names
 from appliance.people import links
 from appliance.people.links import Purpose
 from appliance.people.role import Role, Theme
@@ -142,11 +142,13 @@ def name_of(text: str) -> str:
 
 
 def zone_of(text: str) -> str | None:
-    """Return the time zone, or None for an empty text, which stands for the tenant's. Raises Invalid."""
-    zone = text.strip()
-    if zone and zone not in zone_names():
-        raise Invalid("Choose a time zone by its name, for example Europe/Oslo.", "time_zone")
-    return zone or None
+    """Return the time zone as it is stored; None for an empty text, which is the tenant's. Raises Invalid."""
+    if not text.strip():
+        return None
+    fault = zones.refusal(text)
+    if fault is not None:
+        raise Invalid(fault, "time_zone")
+    return zones.name_of(text)
 
 
 async def any_exists(connection: Connection[Any]) -> bool:

@@ -55,3 +55,6 @@ UPDATE tenants SET claim_enabled = %(enabled)s WHERE tenant_id = %(tenant)s
 -- name: update_claim
 UPDATE tenants SET claim_mqtt_hash = %(mqtt_hash)s, claim_token_hash = %(token_hash)s
 WHERE tenant_id = %(tenant)s
+
+-- name: rename_zones
+SELECT zones_rename(%(old)s, %(present)s, %(now)s)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from appliance import zones
 from appliance.alerts.maintenance.occurrences import active_at, over_at
 from appliance.alerts.maintenance.validation import check_texts, check_times, unknown
 from appliance.alerts.maintenance.window import (
@@ -181,6 +182,7 @@ async def checked(
     kept = Coverage() if before is None else before.coverage
     await _check_known(connection, tenant_id, draft.coverage, kept)
     zone = draft.time_zone or await zone_for(connection, tenant_id, draft.coverage)
+    zone = zones.name_of(zone) or zone
     if before is None or (draft.schedule, zone) != (before.schedule, before.time_zone):
         check_times(draft.schedule, zone, now)
     return zone

@@ -5,12 +5,13 @@ The names of the fields are those of the API and of the form. Never: a look into
 
 from datetime import date, datetime, time, timedelta
 
+from appliance import zones
 from appliance.alerts.maintenance.occurrences import least_gap, over_at
 from appliance.alerts.maintenance.window import Coverage, Once, Schedule, Weekly, WindowDraft
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
-from appliance.local_time import wall_clock, zone_names, zone_of
+from appliance.local_time import wall_clock, zone_of
 from appliance.plain_text import is_plain, plain
 
 MAX_NAME = 128
@@ -35,8 +36,9 @@ def check_texts(draft: WindowDraft) -> None:
     for field, text, most in (("name", draft.name, MAX_NAME), ("reason", draft.reason, MAX_REASON)):
         if len(text) > most or not is_plain(text):
             raise Invalid(f"This has at most {most} characters on one line, all of which can be seen.", field)
-    if draft.time_zone is not None and draft.time_zone not in zone_names():
-        raise Invalid("This machine knows no such time zone. Zones are written as in Europe/Oslo.", "time_zone")
+    fault = None if draft.time_zone is None else zones.refusal(draft.time_zone)
+    if fault is not None:
+        raise Invalid(fault, "time_zone")
     _check_coverage(draft.coverage)
 
 

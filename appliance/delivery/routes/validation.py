@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import time
 from uuid import UUID
 
+from appliance import zones
 from appliance.delivery.routes.route import DeliverOn, QuietHours, Route
 from appliance.errors import Invalid
-from appliance.local_time import zone_names
 from appliance.plain_text import is_plain
 from appliance.severity import Severity
 
@@ -107,7 +107,8 @@ def quiet_of(draft: QuietDraft | None, tenant_zone: str) -> QuietHours | None:
     """Return quiet hours as they are written."""
     if draft is None:
         return None
-    return QuietHours(draft.begins, draft.ends, draft.zone or tenant_zone, draft.spares_critical)
+    zone = draft.zone or tenant_zone
+    return QuietHours(draft.begins, draft.ends, zones.name_of(zone) or zone, draft.spares_critical)
 
 
 def _words(field: str, given: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
@@ -148,11 +149,9 @@ def _check_quiet(quiet: QuietDraft | None) -> None:
             raise Invalid(f"`{field}`: write a local time in whole minutes, such as 22:00.", field)
     if quiet.begins == quiet.ends:
         raise Invalid("`quiet_hours.ends`: choose another time than that of the beginning.", "quiet_hours.ends")
-    if quiet.zone is not None and quiet.zone not in zone_names():
-        raise Invalid(
-            "`quiet_hours.zone`: this machine knows no such time zone; zones are written as in Europe/Oslo.",
-            "quiet_hours.zone",
-        )
+    fault = None if quiet.zone is None else zones.fault_of(quiet.zone)
+    if fault is not None:
+        raise Invalid(f"`quiet_hours.zone`: {fault}.", "quiet_hours.zone")
 
 
 def _shown(word: str) -> str:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance import local_time
+from appliance import zones
 from appliance.alerts.maintenance import store
 from appliance.alerts.maintenance.window import WEEKDAYS, Coverage, Window, WindowDraft
 from appliance.devices import sites as site_store
@@ -117,7 +117,7 @@ class FormPage:
             sites=[(one.site.site_id, one.site.title) for one in sites],
             weekdays=[(day.value, day.value.capitalize()) for day in WEEKDAYS],
             ends=form.ENDS,
-            zones=[("", f"The zone of the site, else {tenant_zone}"), *((name, name) for name in _zones(given))],
+            zones=[("", f"The zone of the site, else {tenant_zone}"), *zones.choices_with(given.get("time_zone"))],
             action=of_tenant(address, who, tenant_id),
             end=of_tenant(f"{address}/end", who, tenant_id),
             delete=of_tenant(f"{address}/delete", who, tenant_id),
@@ -130,12 +130,6 @@ class FormPage:
     async def preview(self, draft: WindowDraft, before: Window | None) -> ShownPreview:
         """Return what saving a draft would do. Raises Invalid with the field."""
         return form.shown(await self._windows.preview(draft, before), draft.coverage, self.now())
-
-
-def _zones(given: Given) -> list[str]:
-    """Return the zones to choose from; one that this machine does not know stays chosen."""
-    chosen = {given.get("time_zone")} - {""}
-    return sorted(local_time.zone_names() | chosen)
 
 
 def _repeat(kept: WindowPage | None, tenant_id: str) -> str:

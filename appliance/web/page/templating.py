@@ -4,6 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from appliance import zones
 from appliance.assets import asset
 from appliance.runtime.activity import in_words
 from appliance.service_clock.advice import EFFECT
@@ -38,6 +39,7 @@ class Templates:
             "percent": formats.percent,
             "ago": formats.ago,
             "absolute": formats.absolute,
+            "zone_title": zones.title,
             "day_time": formats.day_time,
             "clock_time": formats.clock_time,
             "short_time": formats.short_time,

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from appliance import local_time
+from appliance import zones
 from appliance.errors import Conflict, Invalid
 from appliance.people import tokens, totp
 from appliance.people.role import Scope, Theme
@@ -62,7 +62,7 @@ def _add_profile(routes: Blueprint, renderer: PageRenderer, account: AccountActi
             user=user,
             given=given or Profile(user.name, user.time_zone, user.theme, user.shortcuts),
             fault=fault,
-            zones=[("", default), *((zone, zone) for zone in local_time.zone_choices())],
+            zones=[("", default), *zones.choices_with(user.time_zone)],
             themes=THEMES,
             sessions=await account.sessions(),
             browser_of=browser_of,

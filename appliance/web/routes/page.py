@@ -7,7 +7,7 @@ from uuid import UUID
 
 from quart import Response, request
 
-from appliance import local_time
+from appliance import zones
 from appliance.delivery.integrations.store import KnownIntegration
 from appliance.delivery.routes.route import DeliverOn
 from appliance.delivery.routes.store import KnownRoute
@@ -140,13 +140,12 @@ class RoutePages:
             for one in listed.integrations
             if one.integration.tenant_id == tenant_id
         ]
-        zones = sorted(local_time.zone_names() | ({given.get("quiet_zone")} - {""}))
         return {
             "integrations": _with(integrations, [given.get("integration_id")], "gone"),
             "sites": _with([(one.site.site_id, one.site.title) for one in sites], given.all("site_ids"), "removed"),
             "types": _with([(one.value, ALERT_TYPES[one]) for one in ALERT_TYPES], given.all("alert_types"), "unknown"),
             "steps": [(one.value, listing.STEPS[one]) for one in DeliverOn],
-            "zones": [("", "The organisation's zone"), *((name, name) for name in zones)],
+            "zones": [("", "The organisation's zone"), *zones.choices_with(given.get("quiet_zone"))],
             "units": [(unit, unit) for unit in form.UNITS],
         }
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from quart import Blueprint, Response, g, request
 
-from appliance import local_time, onboarding
+from appliance import onboarding, zones
 from appliance.errors import Conflict, Invalid
 from appliance.ingest.summary import LastReading
 from appliance.onboarding import SetUpForm, SetUpResult
@@ -63,7 +63,7 @@ def _add_set_up(
         status: HTTPStatus = HTTPStatus.OK, given: SetUpForm | None = None, error: Invalid | None = None
     ) -> Response:
         given = given or SetUpForm("", "", "", "")
-        return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=local_time.zone_choices())
+        return pages.show("sign_in/set-up.html", status, given=given, error=error, zones=zones.choices_with_old())
 
     @routes.get(f"{onboarding.PATH}<secret>")
     @allow(SIGN_IN_PAGES)

@@ -5,7 +5,7 @@ from typing import Any
 
 from quart import Blueprint, Response, request
 
-from appliance import local_time
+from appliance import zones
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.sites import Site, TenantSite
 from appliance.web.access.auth import READERS, allow, may_change, viewer
@@ -66,7 +66,7 @@ def _given(kept: TenantSite) -> dict[str, str]:
 
 def _values(kept: TenantSite | None) -> Mapping[str, Any]:
     return {
-        "zones": [(zone, zone) for zone in sorted(local_time.zone_names())],
+        "zones": zones.choices_with(None if kept is None else kept.site.time_zone),
         "devices": of_tenant("/devices", viewer(), tenant_of()) if kept is None else _devices_of(kept),
     }
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response
 
+from appliance import zones
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import MAX_RATE, MAX_TENANT_RATE, Strategy, Tenant, TenantStatus
@@ -18,7 +19,7 @@ from appliance.web.page.forms import Fields, version
 from appliance.web.page.paths import tenant_of_path
 from appliance.web.page.renderer import PageRenderer, see_other
 from appliance.web.tenants.actions import TenantActions, TenantChange
-from appliance.web.tenants.views import STRATEGIES, claim_page, zones
+from appliance.web.tenants.views import STRATEGIES, claim_page
 
 LEAST_RATE = 0.001
 """Messages a second; to allow less, suspend the tenant."""
@@ -125,7 +126,7 @@ def _add_settings(routes: Blueprint, renderer: PageRenderer, actions: TenantActi
             tenant=tenant,
             given=given,
             fault=fault,
-            zones=zones(),
+            zones=zones.choices_with(tenant.time_zone),
             strategies=STRATEGIES,
         )
 

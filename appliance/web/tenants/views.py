@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 from quart import Blueprint, Response, request
 
-from appliance import local_time
+from appliance import local_time, zones
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
@@ -75,11 +75,6 @@ def blueprint(renderer: PageRenderer, actions: TenantActions) -> Blueprint:
     return routes
 
 
-def zones() -> list[tuple[str, str]]:
-    """Return the choices of time zones, each as value and label."""
-    return [(zone, zone) for zone in local_time.zone_choices()]
-
-
 async def claim_page(renderer: PageRenderer, made: ClaimResult, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """Return the page with the claim user's password, which is shown only once."""
     return await renderer.page("tenants/claim.html", status=status, claim=made.claim, sync_status=made.sync_status)
@@ -107,7 +102,12 @@ def _add_list(routes: Blueprint, renderer: PageRenderer, actions: TenantActions)
 def _add_new(routes: Blueprint, renderer: PageRenderer, actions: TenantActions) -> None:
     async def page(given: TenantForm, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK) -> Response:
         return await renderer.page(
-            "tenants/new.html", status=status, given=given, fault=fault, zones=zones(), strategies=STRATEGIES
+            "tenants/new.html",
+            status=status,
+            given=given,
+            fault=fault,
+            zones=zones.choices_with(None),
+            strategies=STRATEGIES,
         )
 
     @routes.get("/tenants/+new")

@@ -50,7 +50,7 @@ async def test_name_zone_and_theme_are_saved_and_what_is_wrong_comes_back_filled
         wrong = await browser.post("/profile", data={**given, "name": "Ola", "time_zone": "Mars/Base"})
         assert wrong.status_code == 422
         assert 'value="Ola"' in wrong.text
-        assert "Choose a time zone" in wrong.text
+        assert "There is no such time zone; choose one" in wrong.text
 
 
 async def test_shortcuts_are_on_until_somebody_switches_them_off(database: Database) -> None:
