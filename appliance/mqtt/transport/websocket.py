@@ -57,7 +57,7 @@ class WebSocket:
             reader.stop()
             await trio.aclose_forcefully(stream)
             raise
-        return WebSocketStream(connection, stream, reader.stop)
+        return WebSocketStream(connection, stream, reader.stop, reader.failure)
 
     async def _shake_hands(self, stream: trio.abc.Stream, reader: "_Reader") -> WebSocketConnection:
         connection: WebSocketConnection | None = None
@@ -104,11 +104,17 @@ class _Reader:
         self.handshake = trio.CancelScope()
         self.error: Exception | None = None
         self._tasks = tasks
+        self._ended = trio.Event()
         self._scope = trio.CancelScope(shield=True)
 
     def stop(self) -> None:
         """End the task."""
         self._scope.cancel()
+
+    async def failure(self) -> Exception | None:
+        """Wait for the end of the task; return what it raised."""
+        await self._ended.wait()
+        return self.error
 
     def start_soon(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run the task in the nursery behind this."""
@@ -122,3 +128,4 @@ class _Reader:
             self.error = error
         finally:
             self.handshake.cancel()
+            self._ended.set()

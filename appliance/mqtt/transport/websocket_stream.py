@@ -5,7 +5,7 @@ side. Never: a ping of ours, since MQTT has its own.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 import trio
@@ -33,11 +33,18 @@ TEXT = "the server sent text where MQTT has binary messages"  # [MQTT-6.0.0-1]
 class WebSocketStream(trio.abc.Stream):
     """See the module's docstring. One task may write while another one reads, as with any stream."""
 
-    def __init__(self, connection: WebSocketConnection, stream: BoundedStream, stop: Callable[[], None]) -> None:
-        """``stop`` ends the task that reads."""
+    def __init__(
+        self,
+        connection: WebSocketConnection,
+        stream: BoundedStream,
+        stop: Callable[[], None],
+        failure: Callable[[], Awaitable[Exception | None]],
+    ) -> None:
+        """``stop`` ends the task that reads; ``failure`` waits for its end, and returns what it raised."""
         self._connection = connection
         self._stream = stream
         self._stop = stop
+        self._failure = failure
         self._received = bytearray()
         self._text = False  # behind what is received
         self._fault = ""  # why nothing more is read or written
@@ -74,7 +81,7 @@ class WebSocketStream(trio.abc.Stream):
                 message = await self._connection.get_message()
             except ConnectionClosed as closed:
                 self._check(reading=True)
-                return self._end(closed.reason)
+                return await self._end(closed.reason)
             self._take(message)
             for following in self._stream.take():
                 self._take(following)
@@ -115,8 +122,12 @@ class WebSocketStream(trio.abc.Stream):
         if self._fault and not (reading and self._fault == "a write was cut off"):
             raise trio.BrokenResourceError(self._fault)
 
-    def _end(self, reason: CloseReason | None) -> bytes:
+    async def _end(self, reason: CloseReason | None) -> bytes:
         """Return the end of the stream. Raises BrokenResourceError for one that has a reason."""
+        failure = await self._failure() if reason is None else None
+        if failure is not None:
+            self._fault = f"reading the WebSocket failed: {type(failure).__name__} {printable(str(failure))}".rstrip()
+            raise trio.BrokenResourceError(self._fault) from None
         if reason is None or reason.code in QUIET_CODES or (reason.code == ABNORMAL and not reason.reason):
             return b""
         said = f" ({printable(reason.reason)})" if reason.reason else ""

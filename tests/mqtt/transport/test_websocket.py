@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from trio_websocket import WebSocketConnection
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Pong
 
@@ -330,6 +331,18 @@ async def test_a_server_that_closes_is_the_end_of_the_stream_after_all_that_came
         assert isinstance(await served.event(), CloseConnection)  # ours, in answer
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_all(b"x")
+
+
+async def test_what_fails_in_the_task_that_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WebSocketConnection, "_handle_ping_event", fail)
+    async with opened() as (stream, served):
+        await served.stream.send_all(frame(BINARY, b"last") + frame(PING))
+        assert await stream.receive_some() == b"last"
+        with pytest.raises(trio.BrokenResourceError, match="reading the WebSocket failed: ZeroDivisionError"):
+            await stream.receive_some()
 
 
 async def test_a_server_that_closes_for_a_reason_is_told() -> None:
