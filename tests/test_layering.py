@@ -84,6 +84,10 @@ ALLOWED: Mapping[str, set[str]] = {
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
     "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "people", "renewals"},
+    # holds what the others promise against database and machine; what the process tells of itself it asks over a socket
+    "doctor": LEAVES
+    | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
+    | {"peers", "service_clock"},
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
     "leaving": LEAVES | SERVICES | {"db", "devices.seats.import_file"},

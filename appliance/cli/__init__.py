@@ -19,6 +19,7 @@ COMMANDS = {
     "check-config": "appliance.cli.check_config",
     "clock": "appliance.cli.clock",
     "device": "appliance.cli.device",
+    "doctor": "appliance.cli.doctor",
     "healthcheck": "appliance.cli.healthcheck",
     "migrate": "appliance.cli.migrate",
     "peer": "appliance.cli.peer",

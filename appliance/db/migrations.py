@@ -96,13 +96,13 @@ def outstanding(known: Sequence[Migration], applied: Sequence[Applied]) -> list[
 
 async def schema_version(connection: Connection[Any]) -> int:
     """Return the number of the newest applied step; 0 for an empty database."""
-    applied = await _applied(connection)
+    applied = await read_applied(connection)
     return applied[-1].version if applied else 0
 
 
 async def pending(connection: Connection[Any], known: Sequence[Migration] | None = None) -> list[Migration]:
     """Return the pending steps without applying them. Raises ApplianceError like ``migrate``."""
-    return outstanding(shipped() if known is None else known, await _applied(connection))
+    return outstanding(shipped() if known is None else known, await read_applied(connection))
 
 
 async def migrate(
@@ -117,7 +117,7 @@ async def migrate(
     await connection.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION_LOCK])
     try:
         await connection.execute(STATEMENTS["create_migration_table"])
-        todo = outstanding(steps, await _applied(connection))
+        todo = outstanding(steps, await read_applied(connection))
         for migration in todo:
             await _apply(connection, migration, datetime.fromtimestamp(clock.now(), UTC))
             log.info("migration applied", migration=migration.file_name)
@@ -128,7 +128,8 @@ async def migrate(
     return todo
 
 
-async def _applied(connection: Connection[Any]) -> list[Applied]:
+async def read_applied(connection: Connection[Any]) -> list[Applied]:
+    """Return the applied steps in order; none for an empty database."""
     row = await (await connection.execute(STATEMENTS["migration_table_exists"])).fetchone()
     if row != (True,):
         return []

@@ -67,6 +67,14 @@ async def create_missing(connection: Connection[Any]) -> list[str]:
 
 async def verify(connection: Connection[Any]) -> None:
     """Check attributes and memberships of the four roles. Raises ApplianceError with the correcting statements."""
+    if mends := await corrections(connection):
+        raise ApplianceError(
+            "the database roles are not as the appliance needs them; as a superuser run: " + "; ".join(mends) + ";"
+        )
+
+
+async def corrections(connection: Connection[Any]) -> list[str]:
+    """Return the statements that correct attributes and memberships of the four roles; none if they are right."""
     names = [role.name for role in ROLES]
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(STATEMENTS["role_attributes"], {"names": names})
@@ -81,7 +89,4 @@ async def verify(connection: Connection[Any]) -> None:
         elif any((word in role.options()) != attributes[column] for column, word in ATTRIBUTES.items()):
             mends.append(role.definition("ALTER"))
     mends += [f"REVOKE {role} FROM {member}" for role, member in memberships]
-    if mends:
-        raise ApplianceError(
-            "the database roles are not as the appliance needs them; as a superuser run: " + "; ".join(mends) + ";"
-        )
+    return mends

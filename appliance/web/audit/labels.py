@@ -98,6 +98,7 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "quarantine.dismiss": "Dismissed messages",
         "clock.confirm": "Confirmed the clock",
         "peer.remove": "Removed an appliance",
+        "peer.mend": "Mended an appliance",
         "telemetry.drop": "Dropped a day of readings",
         "subscription.add": "Added a subscription",
         "subscription.change": "Edited a subscription",
