@@ -240,10 +240,9 @@
   if (document.documentElement.hasAttribute("data-shortcuts")) document.addEventListener("keydown", pressed);
   furnish();
   typed(document);
-  document.addEventListener("htmx:after:swap", () => {
-    settleBoxes();
-    furnish();
-  });
+  // At once after the new rows are in the page, so that no click is lost between the two.
+  document.addEventListener("htmx:before:settle", settleBoxes);
+  document.addEventListener("htmx:after:swap", furnish);
   document.addEventListener("click", clicked);
   document.addEventListener("submit", submitted);
   window.addEventListener("pageshow", settled);

@@ -142,6 +142,21 @@ def test_a_filter_changes_the_list_in_place_and_keeps_the_focus(devices: Page) -
     expect(devices).to_have_url(re.compile("q=d-3"))
 
 
+CLICK_AT_ONCE = """() => document.addEventListener("htmx:before:settle", () => {
+  document.querySelector('input[name="device"][value="d-3"]').click();
+}, {once: true})"""
+
+
+def test_a_row_that_is_picked_as_soon_as_it_is_there_stays_picked(devices: Page) -> None:
+    devices.evaluate(CLICK_AT_ONCE)
+    search = devices.get_by_role("searchbox", name="Search devices").last
+    search.fill("d-3")
+    search.press("Enter")
+    expect(devices.get_by_role("link", name="d-1")).to_have_count(0)
+    expect(devices.locator("[data-bulk-count]")).to_have_text("1")
+    expect(devices.get_by_role("checkbox", name="Select d-3")).to_be_checked()
+
+
 def test_a_list_whose_session_has_ended_leads_to_the_sign_in(devices: Page) -> None:
     devices.context.clear_cookies()
     search = devices.get_by_role("searchbox", name="Search devices").last
