@@ -87,7 +87,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # holds what the others promise against database and machine; what the process tells of itself it asks over a socket
     "doctor": LEAVES
     | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
-    | {"peers", "service_clock"},
+    | {"mqtt.transport", "peers", "service_clock"},
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
     "leaving": LEAVES | SERVICES | {"db", "devices.seats.import_file"},

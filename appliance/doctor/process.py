@@ -13,6 +13,7 @@ from appliance.children.data_dir import SOCKETS
 from appliance.config import warnings
 from appliance.diagnostics import liveness
 from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
+from appliance.mqtt.transport import BROKEN, transport_to
 
 PATIENCE_SECONDS = 5.0
 """Seconds for an answer of the appliance."""
@@ -75,6 +76,49 @@ def judge_readiness(seen: Readiness) -> Iterable[Finding]:
         yield broken(f"{part}: {trouble}", "see the System page and the log")
     for part, trouble in seen.warnings.items():
         yield advised(f"{part}: {trouble}", "see the System page, which says what to do")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whether the external broker could be reached, handshake of TLS included; ``fault`` is why not."""
+
+    name: str
+    fault: str | None
+
+
+async def look_at_broker(sight: Sight) -> Reached:
+    """Return whether the external broker can be reached. Says nothing there, so that no session of ours is touched.
+
+    Raises UnseenError where the broker is embedded: ``ready`` and ``ports`` judge that one.
+    """
+    address = sight.config.broker.address()
+    if address is None:
+        raise UnseenError("the broker is embedded: see ready and ports")
+    transport = transport_to(address, sight.config.broker.tls_files())
+    fault: str | None = f"no answer within {PATIENCE_SECONDS:.0f} s"
+    async with trio.open_nursery() as tasks:
+        with trio.move_on_after(PATIENCE_SECONDS):
+            try:
+                await trio.aclose_forcefully(await transport.open(tasks))
+            except BROKEN as error:
+                fault = _first_line(error)
+            else:
+                fault = None
+        tasks.cancel_scope.cancel()
+    return Reached(transport.name, fault)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error.__cause__ or error).strip().partition("\n")[0] or type(error).__name__
+
+
+def judge_broker(seen: Reached) -> Iterable[Finding]:
+    """Judge whether the external broker can be reached."""
+    if seen.fault is not None:
+        yield broken(
+            f"the broker at {seen.name} cannot be reached: {seen.fault}",
+            "start it, or correct broker.url and the files of TLS",
+        )
 
 
 async def look_at_configuration(sight: Sight) -> Sequence[tuple[str, str]]:

@@ -14,6 +14,7 @@ CHECKS: tuple[Check[Any], ...] = (
         process.look_at_configuration,
         process.judge_configuration,
     ),
+    Check("broker", "An external broker can be reached.", process.look_at_broker, process.judge_broker),
     Check("database", "Postgres answers.", settings.look_at_answer, settings.judge_answer),
     Check("postgres_version", "Postgres is 15 or newer.", settings.look_at_version, settings.judge_version),
     Check("fsync", "P2: committed is on the disk.", settings.look_at_settings, settings.judge_fsync),

@@ -83,18 +83,30 @@ def test_keys_that_are_lost_or_damaged_are_broken(patient: Patient) -> None:
 def test_certificates_are_broken_past_their_end_and_advice_before_it(patient: Patient, tmp_path: Path) -> None:
     authority = Authority()
     path = tmp_path / "ca.pem"
-    external = {"APPLIANCE_BROKER_URL": "mqtts://broker.example", "APPLIANCE_BROKER_CA_FILE": str(path)}
+    external = {"APPLIANCE_BROKER_URL": "mqtts://127.0.0.1:1", "APPLIANCE_BROKER_CA_FILE": str(path)}
     path.write_text(authority.certificate("broker.example", expired=True).pem)
     found = patient.examine(**external)
-    assert found.having("broken") == {"certificates"}
+    assert found.having("broken") == {"broker", "certificates"}
     assert "which has passed" in found.text("certificates")
     path.write_text(authority.certificate("broker.example").pem)
     found = patient.examine(**external)
-    assert (found.having("broken"), found.having("advice")) == (frozenset(), frozenset({"certificates"}))
+    assert (found.having("broken"), found.status("certificates")) == (frozenset({"broker"}), "advice")
     mail = {"APPLIANCE_MAIL_HOST": "mail.example", "APPLIANCE_MAIL_SENDER": "a@mail.example"}
     found = patient.examine(**mail, APPLIANCE_MAIL_CA=str(tmp_path / "absent.pem"))
     assert found.having("broken") == {"certificates"}
     assert "mail.ca: " in found.text("certificates")
+
+
+def test_an_external_broker_that_cannot_be_reached_is_broken(patient: Patient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        url = f"mqtt://127.0.0.1:{broker.getsockname()[1]}"
+        assert patient.examine(APPLIANCE_BROKER_URL=url).status("broker") == "ok"
+        connection, _ = broker.accept()
+        with connection:
+            assert connection.recv(1) == b"", "nothing was said"
+    found = patient.examine(APPLIANCE_BROKER_URL=url)
+    assert found.having("broken") == {"broker"}
+    assert f"{url.removeprefix('mqtt://')} cannot be reached" in found.text("broker")
 
 
 def test_a_clock_in_doubt_is_advice_and_what_depends_on_it_is_unseen(patient: Patient) -> None:
@@ -161,7 +173,7 @@ def test_a_machine_without_mosquitto_is_named(patient: Patient, monkeypatch: pyt
     found = patient.examine()
     assert found.having("broken") == {"mosquitto_program"}
     assert "apt-get install mosquitto" in found.text("mosquitto_program")
-    assert patient.examine(APPLIANCE_BROKER_URL="mqtt://broker.example").status("mosquitto_program") == "unseen"
+    assert patient.examine(APPLIANCE_BROKER_URL="mqtt://127.0.0.1:1").status("mosquitto_program") == "unseen"
 
 
 def test_what_a_killed_appliance_left_is_named(patient: Patient) -> None:
