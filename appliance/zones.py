@@ -171,9 +171,17 @@ def name_of(text: str) -> str | None:
     return _by_small_letters().get(text.strip().casefold())
 
 
-def fault_of(text: str) -> str | None:
-    """Return why a zone cannot be stored, as the end of a sentence; None if it can."""
-    if name_of(text) is not None:
+def stored(text: str) -> str:
+    """Return the name by which a zone without a fault is stored: ``name_of`` it, or of one that was lost the text."""
+    return name_of(text) or text
+
+
+def fault_of(text: str, kept: str | None = None) -> str | None:
+    """Return why a zone cannot be stored, as the end of a sentence; None if it can.
+
+    What is stored already, ``kept``, may stay: a zone that the machine has lost is in nobody's way.
+    """
+    if name_of(text) is not None or text == kept:
         return None
     wanted = text.strip()
     if wanted in _ever() or len(known()) == 1:
@@ -182,9 +190,9 @@ def fault_of(text: str) -> str | None:
     return f"there is no such time zone; choose one by its name, for example {EXAMPLE}"
 
 
-def refusal(text: str) -> str | None:
-    """Return why a zone cannot be stored, as a sentence; None if it can."""
-    fault = fault_of(text)
+def refusal(text: str, kept: str | None = None) -> str | None:
+    """Return why a zone cannot be stored in place of ``kept``, as a sentence; None if it can."""
+    fault = fault_of(text, kept)
     return None if fault is None else f"{fault[0].upper()}{fault[1:]}."
 
 

@@ -82,7 +82,7 @@ async def names(connection: Connection[Any], tenant_id: str, site_ids: Iterable[
 
 async def create(connection: Connection[Any], tenant_id: str, site: Site, context: ChangeContext) -> TenantSite:
     """Create a site before any device names it. Raises Invalid with the field; Conflict if it exists; NotFound."""
-    site = _checked(site)
+    site = _checked(site, None)
     async with connection.transaction():
         await check_tenant(connection, tenant_id)
         cursor = await connection.execute(STATEMENTS["insert_site"], _parameters(tenant_id, site, context))
@@ -99,9 +99,9 @@ async def change(
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
-    site = _checked(site)
     async with connection.transaction():
         before = await _locked(connection, tenant_id, site.site_id)
+        site = _checked(site, before.site.time_zone)
         if version is not None and version != before.version:
             raise Outdated(f"Site {site.site_id} was changed by someone else; reload the page.")
         if before.site == site:
@@ -135,13 +135,13 @@ async def mention(connection: Connection[Any], mentions: Iterable[tuple[str, str
         await connection.execute(STATEMENTS["mention_sites"], parameters)
 
 
-def fault_of(site: Site) -> DeviceFault | None:
-    """Return what is wrong with a site; None if it is valid."""
+def fault_of(site: Site, kept_zone: str | None) -> DeviceFault | None:
+    """Return what is wrong with a site that takes the place of one with ``kept_zone``; None if it is valid."""
     if not IDENTIFIER.fullmatch(site.site_id):
         return DeviceFault("site_id", "a site id has 1 to 64 of A-Z a-z 0-9 . _ - and does not start with a dot")
     if site.name is not None and (not 1 <= len(site.name) <= MAX_TEXT or not is_plain(site.name)):
         return DeviceFault("name", f"a name has 1 to {MAX_TEXT} characters on one line, all of which can be seen")
-    zone_fault = None if site.time_zone is None else zones.fault_of(site.time_zone)
+    zone_fault = None if site.time_zone is None else zones.fault_of(site.time_zone, kept_zone)
     if zone_fault is not None:
         return DeviceFault("time_zone", zone_fault)
     if (site.lat is None) is not (site.lng is None):
@@ -153,12 +153,12 @@ def fault_of(site: Site) -> DeviceFault | None:
     return None
 
 
-def _checked(site: Site) -> Site:
+def _checked(site: Site, kept_zone: str | None) -> Site:
     """Return the site as it is stored: by the present name of its zone. Raises Invalid with the field."""
-    fault = fault_of(site)
+    fault = fault_of(site, kept_zone)
     if fault is not None:
         raise fault.error()
-    return site if site.time_zone is None else replace(site, time_zone=zones.name_of(site.time_zone))
+    return site if site.time_zone is None else replace(site, time_zone=zones.stored(site.time_zone))
 
 
 def _still_there(site_id: str, devices: int) -> str:

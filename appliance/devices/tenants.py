@@ -116,13 +116,13 @@ async def add(
 
     Raises Invalid with the field; Conflict if it exists, or while one of this id is being deleted.
     """
-    fault = fault_of(tenant_id) or description_fault_of(name, time_zone)
+    fault = fault_of(tenant_id) or description_fault_of(name, time_zone, None)
     if fault is not None:
         raise fault.error()
     claim = IssuedClaim(tenant_id, tenant_id, new_secret())
     async with connection.transaction():
         parameters = {"name": name or None, "provisioning": provisioning.value, **_hashes(claim)}
-        parameters |= {"zone": zones.name_of(time_zone), "now": context.now}
+        parameters |= {"zone": zones.stored(time_zone), "now": context.now}
         cursor = await connection.execute(STATEMENTS["lock_deletions"], {"tenant": tenant_id})
         if any(status != "DONE" for (status,) in await cursor.fetchall()):
             raise Conflict(f"The tenant {tenant_id} before this one is still being deleted; try again when it is gone.")
@@ -193,10 +193,11 @@ async def describe(
 
     Raises Invalid with the field; NotFound; Conflict when somebody else has changed it since ``version``.
     """
-    fault = description_fault_of(name, time_zone)
+    kept = (await get(connection, tenant_id)).time_zone
+    fault = description_fault_of(name, time_zone, kept)
     if fault is not None:
         raise fault.error()
-    changes = {"name": name or None, "time_zone": zones.name_of(time_zone)}
+    changes = {"name": name or None, "time_zone": zones.stored(time_zone)}
     return await _change(connection, tenant_id, context, "describe", version, **changes)
 
 
@@ -235,11 +236,11 @@ def fault_of(tenant_id: str) -> DeviceFault | None:
     return None
 
 
-def description_fault_of(name: str | None, time_zone: str) -> DeviceFault | None:
-    """Return what is wrong with a description; None if it is valid."""
+def description_fault_of(name: str | None, time_zone: str, kept_zone: str | None) -> DeviceFault | None:
+    """Return what is wrong with a description that takes the place of one with ``kept_zone``; None if it is valid."""
     if name is not None and (len(name) > MAX_TEXT or not is_plain(name)):
         return DeviceFault("name", f"a name has at most {MAX_TEXT} characters on one line, all of which can be seen")
-    zone_fault = zones.fault_of(time_zone)
+    zone_fault = zones.fault_of(time_zone, kept_zone)
     return None if zone_fault is None else DeviceFault("time_zone", zone_fault)
 
 

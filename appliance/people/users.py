@@ -141,14 +141,17 @@ def name_of(text: str) -> str:
     return name
 
 
-def zone_of(text: str) -> str | None:
-    """Return the time zone as it is stored; None for an empty text, which is the tenant's. Raises Invalid."""
+def zone_of(text: str, kept: str | None = None) -> str | None:
+    """Return the time zone as it is stored; None for an empty text, which is the tenant's. Raises Invalid.
+
+    ``kept``, what is stored already, may stay although the machine has lost it.
+    """
     if not text.strip():
         return None
-    fault = zones.refusal(text)
+    fault = zones.refusal(text, kept)
     if fault is not None:
         raise Invalid(fault, "time_zone")
-    return zones.name_of(text)
+    return zones.stored(text)
 
 
 async def any_exists(connection: Connection[Any]) -> bool:
@@ -309,7 +312,7 @@ async def edit_profile(
     async with connection.transaction():
         user = await _select(connection, "lock_user", user_id)
         profile = edited(profile_of(user))
-        name, zone = name_of(profile.name), zone_of(profile.time_zone or "")
+        name, zone = name_of(profile.name), zone_of(profile.time_zone or "", user.time_zone)
         before = {"name": user.name, "time_zone": user.time_zone, "theme": user.theme, "shortcuts": user.shortcuts}
         after = {"name": name, "time_zone": zone, "theme": profile.theme, "shortcuts": profile.shortcuts}
         changed = [key for key in before if before[key] != after[key]]

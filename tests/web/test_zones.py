@@ -17,6 +17,13 @@ from tests.support.web.api_caller import Caller, calling, dashboard
 from tests.support.web.browsing import browsing
 
 WASH = {"name": "Wash", "kind": "weekly", "weekdays": ["sun"], "start_time": "22:00", "length_minutes": 60}
+COLUMNS = {
+    "tenants": "time_zone",
+    "sites": "time_zone",
+    "maintenance_windows": "time_zone",
+    "integration_routes": "quiet_zone",
+    "users": "time_zone",
+}
 NO_SUCH = "no such time zone; choose one by its name, for example europe/oslo"
 
 
@@ -71,7 +78,7 @@ async def test_a_form_stores_the_present_name_and_offers_only_such(database: Dat
         assert 'value="localtime"' not in form
 
 
-async def test_a_zone_that_the_machine_has_lost_is_named_and_must_be_replaced(database: Database) -> None:
+async def test_a_zone_that_the_machine_has_lost_is_named_and_in_nobodys_way(database: Database) -> None:
     operator = signed_in(database.conninfo())
     async with dashboard(database) as served, client(served.url, operator) as browser:
         new = {"tenant_id": "fjord", "name": "Fjord", "time_zone": "Europe/Oslo", "provisioning": "auto"}
@@ -85,10 +92,33 @@ async def test_a_zone_that_the_machine_has_lost_is_named_and_must_be_replaced(da
         for path in ("/?tenant=fjord", "/maintenance?tenant=fjord", "/devices?tenant=fjord", "/tenants"):
             assert (await browser.get(path)).status_code == 200, path
         fields = dict(re.findall(r'<input[^>]* name="(\w+)"[^>]* value="([^"]*)"', page.text))
-        saved = await browser.post("/tenants/fjord/edit", data={**new, **fields, "time_zone": "Europe/Atlantis"})
-        assert (saved.status_code, "no such time zone; choose one" in saved.text) == (422, True)
-        assert '<option value="Europe/Atlantis" selected>' in saved.text
-    assert stored(database) == ["Europe/Atlantis"]
+        form = new | fields | {"time_zone": "Europe/Atlantis", "name": "Fjord and sons"}
+        assert (await browser.post("/tenants/fjord/edit", data=form)).status_code == 303, "it is in nobody's way"
+        assert stored(database) == ["Europe/Atlantis"]
+        refused = await browser.patch("/operator/tenants/fjord", json={"time_zone": "Europe/Lemuria"})
+        assert (refused.status_code, refused.json()["field"]) == (400, "time_zone")
+
+
+async def test_whatever_has_a_lost_zone_can_be_changed_in_everything_else(database: Database) -> None:
+    async with (
+        dashboard(database) as served,
+        calling(served, database, Role.OPERATOR) as operator,
+        calling(served, database, Role.ADMIN) as admin,
+    ):
+        integration = str(add_integration(database, TENANT, name="Desk"))
+        made = await ask_all(operator, admin, integration, "Europe/Oslo", [201, 200])
+        with psycopg.connect(database.conninfo()) as connection:
+            for table, column in COLUMNS.items():
+                connection.execute(
+                    f"UPDATE {table} SET {column} = 'Europe/Atlantis' WHERE {column} = 'Europe/Oslo'".encode()
+                )
+        name = {"name": "Another"}
+        await operator.ask("PATCH", "/operator/tenants/fjord", json={"status": "SUSPENDED"})
+        await admin.ask("PATCH", "/customer/sites/hall", json=name)
+        await admin.ask("PATCH", f"/customer/maintenance/{made[2]['window_id']}", json=name)
+        await admin.ask("PATCH", f"/customer/integration-routes/{made[3]['route_id']}", json=name)
+        await admin.ask("PATCH", "/customer/me", json=name)
+        assert stored(database) == ["Europe/Atlantis"] * 5
 
 
 async def test_the_set_up_page_knows_the_old_names_by_which_browsers_call_a_zone(database: Database) -> None:

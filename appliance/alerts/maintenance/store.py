@@ -178,11 +178,10 @@ async def checked(
     connection: Connection[Any], tenant_id: str, draft: WindowDraft, now: float, before: Window | None = None
 ) -> str:
     """Return the zone of a draft that may be saved, over ``before``. Raises Invalid with the field; NotFound."""
-    check_texts(draft)
+    check_texts(draft, None if before is None else before.time_zone)
     kept = Coverage() if before is None else before.coverage
     await _check_known(connection, tenant_id, draft.coverage, kept)
-    zone = draft.time_zone or await zone_for(connection, tenant_id, draft.coverage)
-    zone = zones.name_of(zone) or zone
+    zone = zones.stored(draft.time_zone or await zone_for(connection, tenant_id, draft.coverage))
     if before is None or (draft.schedule, zone) != (before.schedule, before.time_zone):
         check_times(draft.schedule, zone, now)
     return zone

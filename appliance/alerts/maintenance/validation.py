@@ -29,14 +29,14 @@ DAY = 24 * 60
 """Minutes."""
 
 
-def check_texts(draft: WindowDraft) -> None:
-    """Raise Invalid for a name, a reason, a zone or a name of something covered that cannot be."""
+def check_texts(draft: WindowDraft, kept_zone: str | None) -> None:
+    """Raise Invalid for a name, a reason, a zone but ``kept_zone``, or a name of something covered that cannot be."""
     if not draft.name:
         raise Invalid("Give the window a name.", "name")
     for field, text, most in (("name", draft.name, MAX_NAME), ("reason", draft.reason, MAX_REASON)):
         if len(text) > most or not is_plain(text):
             raise Invalid(f"This has at most {most} characters on one line, all of which can be seen.", field)
-    fault = None if draft.time_zone is None else zones.refusal(draft.time_zone)
+    fault = None if draft.time_zone is None else zones.refusal(draft.time_zone, kept_zone)
     if fault is not None:
         raise Invalid(fault, "time_zone")
     _check_coverage(draft.coverage)

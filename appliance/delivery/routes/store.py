@@ -168,7 +168,8 @@ async def prepared(
 
     Sites and types of alerts that were named before may be gone since.
     """
-    draft = checked(draft, dict.fromkeys([*alert_types, *(before.alert_types if before else ())]))
+    kept_zone = before.quiet.zone if before and before.quiet else None
+    draft = checked(draft, dict.fromkeys([*alert_types, *(before.alert_types if before else ())]), kept_zone)
     cursor = await connection.execute(STATEMENTS["zone_of_tenant"], {"tenant": tenant_id})
     zone = require(await cursor.fetchone(), f"tenant {tenant_id}")[0]
     if before is None or draft.integration_id != before.integration_id:

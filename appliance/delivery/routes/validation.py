@@ -74,8 +74,11 @@ def draft_of(route: Route) -> RouteDraft:
     return RouteDraft(**values, quiet=begun)
 
 
-def checked(draft: RouteDraft, alert_types: Collection[str]) -> RouteDraft:
-    """Return a draft that may be written: names trimmed, words in their own case, each once. Raises Invalid."""
+def checked(draft: RouteDraft, alert_types: Collection[str], kept_zone: str | None = None) -> RouteDraft:
+    """Return a draft that may be written: names trimmed, words in their own case, each once. Raises Invalid.
+
+    ``kept_zone``: that of the quiet hours before, which may stay.
+    """
     name = draft.name.strip()
     if not 1 <= len(name) <= MAX_NAME or not is_plain(name):
         raise Invalid(f"`name`: a name has 1 to {MAX_NAME} characters on one line, all of which can be seen.", "name")
@@ -90,7 +93,7 @@ def checked(draft: RouteDraft, alert_types: Collection[str]) -> RouteDraft:
     if draft.remind_minutes and DeliverOn.OPEN not in deliver_on:
         mend = "only a route that delivers OPEN reminds; add OPEN to deliver_on, or write 0"
         raise Invalid(f"`remind_minutes`: {mend}.", "remind_minutes")
-    _check_quiet(draft.quiet)
+    _check_quiet(draft.quiet, kept_zone)
     return replace(
         draft,
         name=name,
@@ -107,8 +110,7 @@ def quiet_of(draft: QuietDraft | None, tenant_zone: str) -> QuietHours | None:
     """Return quiet hours as they are written."""
     if draft is None:
         return None
-    zone = draft.zone or tenant_zone
-    return QuietHours(draft.begins, draft.ends, zones.name_of(zone) or zone, draft.spares_critical)
+    return QuietHours(draft.begins, draft.ends, zones.stored(draft.zone or tenant_zone), draft.spares_critical)
 
 
 def _words(field: str, given: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ def _check_length(field: str, given: Sequence[str]) -> None:
         raise Invalid(f"`{field}`: list at most {MAX_LISTED}; a tag can stand for many devices.", field)
 
 
-def _check_quiet(quiet: QuietDraft | None) -> None:
+def _check_quiet(quiet: QuietDraft | None, kept_zone: str | None) -> None:
     if quiet is None:
         return
     for field, moment in (("quiet_hours.begins", quiet.begins), ("quiet_hours.ends", quiet.ends)):
@@ -149,7 +151,7 @@ def _check_quiet(quiet: QuietDraft | None) -> None:
             raise Invalid(f"`{field}`: write a local time in whole minutes, such as 22:00.", field)
     if quiet.begins == quiet.ends:
         raise Invalid("`quiet_hours.ends`: choose another time than that of the beginning.", "quiet_hours.ends")
-    fault = None if quiet.zone is None else zones.fault_of(quiet.zone)
+    fault = None if quiet.zone is None else zones.fault_of(quiet.zone, kept_zone)
     if fault is not None:
         raise Invalid(f"`quiet_hours.zone`: {fault}.", "quiet_hours.zone")
 
