@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.support.postgres_server import PostgresServer
 from tests.support.web.browser import Watched, admit, opened
@@ -87,6 +87,25 @@ def test_dragging_zooms_in_and_the_address_remembers(freezer: str, watched: Watc
     expect(page.locator("#chart dd[data-fact=Readings]")).to_have_text(shown)
     assert watched.complaints == []
     assert {urlsplit(url).netloc for url in watched.requested} == {urlsplit(freezer).netloc}
+
+
+def test_in_a_browser_that_does_not_know_the_zone_the_picture_stays_as_it_was_drawn(
+    freezer: str, watched: Watched
+) -> None:
+    def elsewhere(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=re.sub('data-zone="[^"]*"', 'data-zone="Europe/Atlantis"', answer.text()))
+
+    page = watched.page
+    page.route(freezer, elsewhere)
+    page.goto(freezer)
+    figure = page.locator("#chart figure")
+    expect(figure).to_have_attribute("data-zone", "Europe/Atlantis")
+    figure.hover()
+    expect(page.locator("#chart path.ln.thick")).to_be_visible()
+    expect(page.locator("#chart canvas")).to_have_count(0)
+    expect(page.get_by_role("group", name="Zoom and pan")).to_be_hidden()
+    assert [one for one in watched.complaints if "/live" not in one] == [], "a page made here may not open a WebSocket"
 
 
 def test_buttons_zoom_and_move_and_lead_back(freezer: str, watched: Watched) -> None:
