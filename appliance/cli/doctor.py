@@ -55,7 +55,10 @@ def command(context: click.Context, as_json: bool, mend: bool, yes: bool) -> Non
     if not as_json:
         _show(results)
     mended: Mapping[str, Mapping[str, Any]] = {}
-    if mend and (names := mends.possible(results)) and _agreed(names, as_json=as_json, yes=yes):
+    names = mends.possible(results)
+    if mend and not names and not as_json:
+        click.echo("\nThere is nothing that can be mended.")
+    if mend and names and _agreed(names, as_json=as_json, yes=yes):
         mended = trio.run(_mend, config, clock, names)
         results = trio.run(_examine, config, clock)
         if not as_json:

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -22,6 +23,7 @@ from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
 from tests.support.certificates import Authority
 from tests.support.doctor import Patient
 from tests.support.postgres_server import Database
+from tests.support.project import ROOT
 from tests.support.small_volume import MB, small_volume
 
 
@@ -59,6 +61,7 @@ def test_missing_days_are_advice_until_they_are_mended_with_an_audit_row(patient
         rows = connection.execute("SELECT actor, actor_kind, action, object_id, after FROM audit_log").fetchall()
     assert rows == [(operating_system_user(), "command", "peer.mend", "partitions", {"made": 1})]
     assert patient.examine("--mend", "--yes").printed["mended"] == {}
+    assert "There is nothing that can be mended." in patient.command("--mend").stdout
 
 
 def test_without_a_database_nothing_is_mended(patient: Patient, tmp_path: Path) -> None:
@@ -272,6 +275,18 @@ def test_advice_alone_is_exit_code_0_and_a_broken_promise_1(patient: Patient) ->
     done = patient.command()
     assert done.exit_code == 1
     assert "do: `chmod 600 " in done.stdout
+
+
+def test_the_keys_of_the_json_are_those_of_the_page(patient: Patient) -> None:
+    (patient.folder / "keys.json").chmod(0o644)
+    printed = patient.examine().printed
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    keys = page[page.index("## JSON") :]
+    assert re.findall(r"^\| `(\w+)` \|", keys, re.MULTILINE) == list(printed)
+    assert set(printed["counts"]) == set(re.findall(r"^\| `(\w+)` \|", page[: page.index("## What")], re.MULTILINE))
+    (check,) = (each for each in printed["checks"] if each["name"] == "permissions")
+    (line,) = (line for line in keys.splitlines() if line.startswith("| `checks` |"))
+    assert {*check, *check["findings"][0]} <= set(re.findall(r"`(\w+)`", line))
 
 
 def test_the_judgement_of_ports_asks_who_listens_and_whether_we_run() -> None:
