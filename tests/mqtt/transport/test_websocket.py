@@ -20,6 +20,7 @@ from tests.support.mqtt.opening import open_and_close
 from tests.support.mqtt.opening import opened as client_side
 from tests.support.mqtt.websocket_frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, answer, frame
 from tests.support.scripted_server import scripted_server
+from tests.support.soak import times
 
 MQTT = "Sec-WebSocket-Protocol: mqtt"
 EMPTY = "Content-Length: 0"
@@ -27,7 +28,7 @@ ENDED = (
     "the server ended the WebSocket handshake: does it speak WebSocket on this port, and the subprotocol"
     ' "mqtt" at /mqtt?'
 )
-GARBAGE_ROUNDS = 800
+GARBAGE_ROUNDS = times(80)
 Pair = Callable[[], tuple[Any, Any]]
 
 
