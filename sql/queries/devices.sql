@@ -30,6 +30,7 @@ WITH written AS (
   SELECT m.item ->> 0, m.item ->> 1, 'epoch'::timestamptz + (m.item ->> 2)::bigint * interval '1 microsecond',
     'epoch'::timestamptz + %(now)s * interval '1 microsecond'
   FROM jsonb_array_elements(%(marks)s::text::jsonb) AS m (item)
+  WHERE m.item ->> 0 IN (SELECT t.tenant_id FROM tenants AS t)
 )
 INSERT INTO device_state AS d
   (tenant_id, device_id, last_ts, last_seen_at, last_heard_at, ts_adjusted_at, null_metrics, latest, refused_at,
@@ -46,6 +47,7 @@ SELECT s.item ->> 0, s.item ->> 1,
   'epoch'::timestamptz + (s.item ->> 12)::bigint * interval '1 microsecond', (s.item ->> 13)::bigint,
   CASE WHEN (s.item ->> 14)::boolean THEN %(instance)s END, s.item -> 15
 FROM jsonb_array_elements(%(rows)s::text::jsonb) WITH ORDINALITY AS s (item, place)
+WHERE s.item ->> 0 IN (SELECT t.tenant_id FROM tenants AS t)
 ORDER BY s.place
 ON CONFLICT (tenant_id, device_id) DO UPDATE SET
   last_ts = greatest(d.last_ts, EXCLUDED.last_ts),

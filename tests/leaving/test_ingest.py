@@ -95,3 +95,19 @@ async def test_a_device_of_a_later_tenant_of_the_same_id_begins_anew_also_in_mem
         await until(lambda: look(database, "SELECT 1 FROM device_state WHERE latest ? 'new'"))
     [(latest, nulls)] = look(database, "SELECT latest, null_metrics FROM device_state")
     assert (latest.keys(), nulls) == ({"new"}, 0)
+
+
+async def test_what_is_in_memory_of_a_device_is_not_written_once_its_tenant_is_gone(database: Database) -> None:
+    for tenant in (LEAVING, STAYING):
+        await furnish(database, tenant=tenant)
+    async with open_ingest(database, write_interval=0.5) as stack:
+        for tenant in (STAYING, LEAVING):  # the state of the second waits for the next write
+            assert await send(stack, tenant, 0) is None
+        await ask(database)
+        await work(database)
+        assert look(database, "SELECT status FROM tenant_deletions") == [("DONE",)]
+        for number in range(1, 5):
+            await trio.sleep(0.25)
+            assert await send(stack, STAYING, number) is None
+    assert rows_of(database, LEAVING) == {}
+    assert look(database, "SELECT count(*) FROM device_state WHERE tenant_id = %s", STAYING) == [(1,)]
