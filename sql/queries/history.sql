@@ -11,7 +11,7 @@ SELECT pg_try_advisory_xact_lock(1751741300, 1919904876)
 WITH due AS (
   SELECT DISTINCT tenant_id, device_id, hour FROM telemetry_marks
   WHERE marked_at <= %(settled)s AND hour <= %(begun)s
-  LIMIT %(at_most)s
+  ORDER BY tenant_id, device_id, hour LIMIT %(at_most)s
 ), taken AS (
   DELETE FROM telemetry_marks AS m USING due AS d
   WHERE m.tenant_id = d.tenant_id AND m.device_id = d.device_id AND m.hour = d.hour
@@ -38,11 +38,11 @@ WITH due AS (
 SELECT count(*) FROM due
 
 -- name: drop_mark
--- Of an hour that cannot be rolled up.
+-- Of an hour that cannot be rolled up: the first, as roll_up takes it. Any other one would be innocent.
 WITH due AS (
   SELECT tenant_id, device_id, hour FROM telemetry_marks
   WHERE marked_at <= %(settled)s AND hour <= %(begun)s
-  LIMIT 1
+  ORDER BY tenant_id, device_id, hour LIMIT 1
 )
 DELETE FROM telemetry_marks AS m USING due AS d
 WHERE m.tenant_id = d.tenant_id AND m.device_id = d.device_id AND m.hour = d.hour

@@ -51,7 +51,7 @@ async def test_messages_survive_cuts_both_ways(ejabberd: EjabberdServer, prefix:
                     echoed[message.payload] += 1
                     await ours.puback(message)
             nursery.cancel_scope.cancel()
-        assert proxy.connections > 3, f"seed {seed}"
+        assert proxy.connections > 1, f"seed {seed}"
         assert set(echoed) == {b"%d" % number for number in range(total)}, f"seed {seed}"
         if qos == 2:
             assert set(echoed.values()) == {1}, f"seed {seed}: {echoed}"
