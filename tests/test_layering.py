@@ -18,6 +18,7 @@ LEAVES = {
     "keyring",  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
     "local_time",  # days and steps of a zone: terms, charts and pages reckon with the same ones
     "metrics",
+    "own_command",  # whoever starts a process of its own for some work does it the same way
     "plain_text",  # what a name may hold is the same for devices, rules, routes and people
     "reading",
     "zones",  # which zones there are, and by what name one is stored, whoever names it
@@ -37,6 +38,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "keyring": {"errors"},
     "local_time": {"zones"},
     "metrics": {"reading"},
+    "own_command": set(),
     "plain_text": set(),
     "reading": set(),
     "severity": set(),

@@ -1,0 +1,18 @@
+"""Says how a process of ours starts this program once more, for work that gets a process of its own.
+
+In a checkout and from the wheel the interpreter runs the package; in the single file there is no interpreter, and the
+program itself is started.
+"""
+
+import sys
+
+
+def own_command(*arguments: str) -> list[str]:
+    """Return the command line that runs ``appliance`` with ``arguments``, whichever way this process was started.
+
+    It finds the same code whatever the working directory is; the configuration is the caller's to hand on.
+    """
+    if getattr(sys, "frozen", False):
+        return [sys.executable, *arguments]
+    # -P: a folder called appliance in the working directory is not the program
+    return [sys.executable, "-P", "-m", "appliance", *arguments]
