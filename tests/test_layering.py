@@ -55,6 +55,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "children": LEAVES | SERVICES | {"broker.accounts", "disk"},
     "db": LEAVES | SERVICES,
     "mqtt": {"backoff", "clock"},  # so that it can be cut out
+    # children: pg_dump is found as the other programs are, and its files lie in the data folder
+    "backup": LEAVES | SERVICES | {"children", "config", "db"},
     # domain
     "subscriptions": LEAVES | {"db"},
     # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place

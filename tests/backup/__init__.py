@@ -1,0 +1,1 @@
+"""Backups: the age file, the archive in it, and how one is written and verified."""
