@@ -12,6 +12,7 @@ import click
 
 from appliance.cli import cli
 from appliance.config import Log
+from appliance.errors import ServiceEndedError
 from appliance.logs import configure, encode
 
 FAILURE = 1
@@ -65,10 +66,21 @@ def report(error: BaseException) -> int:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return the first real error in a group, which may be nested: nurseries wrap even a single error."""
+    """Return the first real error in a group, which may be nested: nurseries wrap even a single error.
+
+    That a service ended by itself is a real error only where nothing else is: it may have ended because of the other.
+    """
     while isinstance(error, BaseExceptionGroup):
-        error = next((inner for inner in error.exceptions if not _interrupts(inner)), error.exceptions[0])
+        real = [inner for inner in error.exceptions if not _interrupts(inner)]
+        error = next((inner for inner in real if not _follows(inner)), (real or error.exceptions)[0])
     return error
+
+
+def _follows(error: BaseException) -> bool:
+    """Return whether ``error`` holds nothing but services that ended by themselves, and interrupts."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_follows(inner) or _interrupts(inner) for inner in error.exceptions)
+    return isinstance(error, ServiceEndedError)
 
 
 def _interrupts(error: BaseException) -> bool:

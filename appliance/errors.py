@@ -13,6 +13,10 @@ class ConfigurationError(ApplianceError):
     exit_code = 2
 
 
+class ServiceEndedError(ApplianceError):
+    """A service of the process ended without being asked to. Where another error is raised beside it, that is why."""
+
+
 class Invalid(ApplianceError):
     """What was asked for cannot be, whatever the state of things: 400. ``field`` names the input that is to blame."""
 

@@ -10,7 +10,7 @@ import pytest
 
 import appliance
 from appliance.__main__ import first_error, report
-from appliance.errors import ApplianceError, ConfigurationError
+from appliance.errors import ApplianceError, ConfigurationError, ServiceEndedError
 from tests.support.project import ROOT
 
 
@@ -77,6 +77,8 @@ def test_a_reader_that_went_away_is_no_error(tmp_path: Path) -> None:
         (ApplianceError("it is so"), 1, "error: it is so\n"),
         (ConfigurationError("wrong\nline \x1b"), 2, "error: wrong\\x0aline \\x1b\n"),
         (ExceptionGroup("n", [ExceptionGroup("m", [ApplianceError("deep")])]), 1, "error: deep\n"),
+        (ExceptionGroup("n", [ServiceEndedError("it ended"), ApplianceError("the cause")]), 1, "error: the cause\n"),
+        (ExceptionGroup("n", [ExceptionGroup("m", [ServiceEndedError("it ended")])]), 1, "error: it ended\n"),
         (click.UsageError("so not"), 2, "error: so not\n"),
         (KeyboardInterrupt(), 130, ""),
         (click.Abort(), 130, ""),

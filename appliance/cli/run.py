@@ -1,6 +1,7 @@
 """``appliance run``: the appliance itself."""
 
 import os
+import resource
 from functools import partial
 
 import click
@@ -17,7 +18,16 @@ def command(invocation: Invocation) -> None:
     """Run the appliance until it is stopped (SIGTERM, Ctrl+C; a second signal stops it at once)."""
     config = invocation.config
     logs.configure(config.log)
+    _leave_no_core_files()
     trio.run(partial(supervisor.run, config, os.environ, _announce))
+
+
+def _leave_no_core_files() -> None:
+    """Leave no picture of our memory on a disk when we, or a child, crash: it holds keys and passwords.
+
+    Children inherit the limit, and nobody without rights of root can raise it again.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _announce(serving: Serving) -> None:

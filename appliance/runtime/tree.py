@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import structlog
 import trio
 
-from appliance.errors import ApplianceError
+from appliance.errors import ServiceEndedError
 from appliance.runtime.activity import Activity, enter
 from appliance.runtime.tasks import InnerTask, inner_tasks, whereabouts
 
@@ -219,7 +219,7 @@ class Tree:
             with service.scope:
                 await run(*args, task_status=task_status)
             if not service.stopping and service.serving:
-                raise ApplianceError(f"the service {service.name} ended by itself; this is a bug")
+                raise ServiceEndedError(f"the service {service.name} ended by itself; this is a bug")
         finally:
             self._services.remove(service)
             service.done.set()

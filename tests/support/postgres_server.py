@@ -123,6 +123,11 @@ class PostgresServer:
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"Postgres did not start:\n{self.log()}")
 
+    def start_on_data(self) -> None:
+        """Start on a cluster that was put into ``directory / "data"``."""
+        self._initialised = True
+        self.start()
+
     def stop(self) -> None:
         """SIGINT, the fast stop: clients are cut off, all is written."""
         self._end(signal.SIGINT)

@@ -1,0 +1,1 @@
+"""What no single part holds: secrets, injection and walls over the whole program."""
