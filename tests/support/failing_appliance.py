@@ -40,5 +40,5 @@ async def start(
 
 
 if __name__ == "__main__":
-    Tree.start = start  # type: ignore[method-assign]
+    Tree.start = start  # type: ignore[method-assign, assignment]
     sys.exit(main())
