@@ -65,6 +65,8 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"db", "broker.accounts", "mqtt.topics", "subscriptions.lifecycle", "subscriptions.rows"},
     # its record is a small file in data_dir, written as the children's are
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
+    # what is in the data folder is written as the children's files are; certificates are never older than the program
+    "tls": LEAVES | SERVICES | {"children.files", "service_clock.build_date"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
     # mqtt: the mqtt sender publishes by our client; mqtt.topics: a topic that our own subscription takes is refused
     "delivery": LEAVES | SERVICES | {"db", "mqtt"},

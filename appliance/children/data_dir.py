@@ -8,6 +8,7 @@ data_dir/
   broker-session   which external broker has our session
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
+  tls/             the authority and the certificate of this appliance (appliance.tls)
   reserve/         room kept back for a full disk (appliance.disk)
   postgres/        the database
   mosquitto/       the broker's store and its rendered files
@@ -63,6 +64,8 @@ class RunFile(msgspec.Struct, frozen=True):
     mqtt_port: int
     database: str
     socket_dir: str | None
+    mqtt_tls_port: int | None = None
+    """Where devices reach the embedded broker under TLS; None where they do not."""
 
 
 class DataDir:

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from appliance.config.broker_rules import broker_faults, broker_warnings
 from appliance.config.schema import Config, Database, Delivery, Mail, Web
 from appliance.config.secret import weakness
+from appliance.config.tls_rules import tls_faults
 
 _MAX_URL = 2000
 """Characters of an address."""
@@ -28,8 +29,7 @@ _NO_PROXIES = (
 def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what is wrong between keys, or within a value beyond its type: the keys concerned and the message."""
     broker, web, ingest = config.broker, config.web, config.ingest
-    if broker.url is None and broker.port == web.port != 0 and _overlap(broker.host, web.host):
-        yield ("web.port", "broker.port"), f"broker.port and web.port are both {web.port}; choose another for one"
+    yield from tls_faults(config)
     yield from broker_faults(broker)
     if 2 * ingest.batch_size > ingest.receive_max:
         keys = ("ingest.batch_size", "ingest.receive_max")
@@ -197,8 +197,3 @@ def _option(parts: SplitResult, name: str) -> str:
 
 def _is_local(host: str) -> bool:
     return host in {"", "localhost", "[::1]"} or host.startswith(("/", "127.", "%2F", "%2f"))
-
-
-def _overlap(one: str, other: str) -> bool:
-    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
-    return one == other or one in everywhere or other in everywhere

@@ -49,6 +49,10 @@ Proxy = Annotated[
         description="an address or a network, such as 127.0.0.1, ::1 or 10.20.0.0/24",
     ),
 ]
+CertificateName = Annotated[
+    str,
+    Meta(pattern=r"^[A-Za-z0-9_.:-]{1,253}\Z", description="a host name or an IP address, such as gateway.example"),
+]
 TargetPort = Annotated[int, Meta(ge=1, le=65535)]
 Deadline = Annotated[float, Meta(ge=0.1, le=60)]
 Seats = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -56,7 +60,8 @@ Seats = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class Broker(Struct, frozen=True, kw_only=True):
-    """The MQTT broker: an external one at ``url``, else the embedded one, which devices reach at ``host``:``port``."""
+    """The MQTT broker: an external one at ``url``, else the embedded one, which devices reach at ``host``:``port``, and
+    under TLS at ``host``:``tls_port``."""
 
     url: BrokerUrl | None = None
     username: Username | None = None
@@ -66,6 +71,10 @@ class Broker(Struct, frozen=True, kw_only=True):
     client_key_file: Path | None = None
     host: Host = "0.0.0.0"  # noqa: S104 - devices come from the network
     port: Port = 1883
+    tls_port: Port | None = None
+    plain: bool = True
+    certificate_file: Path | None = None
+    key_file: Path | None = None
     bind_client_ids: bool = False
 
     def address(self) -> Address | None:
@@ -150,6 +159,11 @@ class Web(Struct, frozen=True, kw_only=True):
 
     host: Host = "0.0.0.0"  # noqa: S104 - people and devices come from the network
     port: Port = 8080
+    tls: bool = False
+    plain: bool = True
+    tls_names: Annotated[tuple[CertificateName, ...], Meta(max_length=64)] = ()
+    certificate_file: Path | None = None
+    key_file: Path | None = None
     public_url: PublicUrl | None = None
     trusted_proxies: Annotated[tuple[Proxy, ...], Meta(max_length=256)] = ()
     api_rate: Annotated[int, Meta(ge=1, le=10_000_000)] = 600

@@ -31,6 +31,7 @@ from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
 from appliance.supervisor.broker import BrokerAccess, open_broker
+from appliance.supervisor.certificates import make_certificates, open_certificates
 from appliance.supervisor.conditions import open_watch
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.delivery import start_deliveries
@@ -78,13 +79,15 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             clock = ServiceClock(data.path, this_machine(environ))
             metrics = Metrics()
             disk = DiskWatch(data.path, metrics)
-            base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk)
+            certificates = make_certificates(config, data, clock)
+            base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk, certificates)
             await tree.start("liveness", liveness.serve, data.sockets)
             await tree.start("stop signals", stop.watch_signals)
             await tree.start("disk", disk.run, report=reports.report_disk(disk))
             if os.getpid() == 1:
                 await tree.start("orphans", reap_orphans)
             storage = await open_storage(base)
+            await open_certificates(base)
             known = await open_knowledge(base, storage)
             await some_room(disk)
             stream = await open_stream(base, storage, known)

@@ -13,6 +13,7 @@ from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.service_time import TOLERANCE
+from appliance.tls.certificates import Certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Foundation:
     metrics: Metrics
     failpoints: Failpoints
     disk: DiskWatch
+    certificates: Certificates
+    """Opened once the database has told what time it is."""
 
     @property
     def instance(self) -> str:

@@ -45,7 +45,18 @@ def test_every_key_has_a_variable() -> None:
     environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}
     environ["APPLIANCE_DELIVERY_HEARTBEAT_URL"] = "https://watcher.example/a"
     environ |= {"APPLIANCE_MAIL_CA": "/ca.pem", "APPLIANCE_MAIL_SENDER": "a@b.example"}
-    assert load(None, environ).origins == {key: f"${field.variable}" for key, field in FIELDS.items()}
+    environ |= {"APPLIANCE_WEB_TLS": "true", "APPLIANCE_BROKER_TLS_PORT": "8883"}
+    environ |= {"APPLIANCE_WEB_CERTIFICATE_FILE": str(certificate), "APPLIANCE_WEB_KEY_FILE": str(key)}
+    own = {"APPLIANCE_BROKER_CERTIFICATE_FILE": str(certificate), "APPLIANCE_BROKER_KEY_FILE": str(key)}
+    origins = load(None, environ).origins
+    embedded = load(None, {"APPLIANCE_BROKER_TLS_PORT": "8883"} | own).origins
+    assert {key: origins[key] for key in FIELDS if FIELDS[key].variable not in own} == {
+        key: f"${field.variable}" for key, field in FIELDS.items() if field.variable not in own
+    }
+    assert {FIELDS[key].variable for key in FIELDS if embedded[key].startswith("$")} == {
+        "APPLIANCE_BROKER_TLS_PORT",
+        *own,
+    }
 
 
 def _text(value: object) -> str:
