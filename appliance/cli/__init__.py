@@ -18,6 +18,7 @@ from appliance.config import Config, Loaded, load
 COMMANDS = {
     "check-config": "appliance.cli.check_config",
     "clock": "appliance.cli.clock",
+    "confirm-restore": "appliance.cli.confirm_restore",
     "device": "appliance.cli.device",
     "doctor": "appliance.cli.doctor",
     "healthcheck": "appliance.cli.healthcheck",

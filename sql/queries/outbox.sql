@@ -111,11 +111,11 @@ WHERE (j.tenant_id, j.alert_id, j.route_id) = (%(tenant)s, %(alert)s, %(route)s)
   AND j.event = 'CLOSED' AND j.status = 'PENDING' AND j.receipt = 'none' AND j.job_id <> ALL (%(busy)s::bigint[])
 FOR UPDATE SKIP LOCKED
 
--- name: pick_burst
+-- name: pick_gathered
 -- Of one route: what waits to be told with others.
 SELECT j.job_id FROM delivery_jobs AS j
 WHERE j.tenant_id = %(tenant)s AND j.integration_id = %(integration)s AND j.status = 'PENDING' AND j.next_run_at <= %(now)s
-  AND j.route_id = %(route)s AND j.reason = 'merging' AND j.event = %(event)s
+  AND j.route_id = %(route)s AND j.reason = %(gathered)s AND j.event = %(event)s
   AND j.job_id <> ALL (%(busy)s::bigint[]) AND NOT delivery_blocked(j)
 ORDER BY j.job_id
 LIMIT %(limit)s
@@ -412,9 +412,26 @@ FROM (
 ) AS w
 WHERE j.job_id = w.job_id
 
+-- name: select_hold
+-- The newest restore of which nobody has confirmed that the old machine is off.
+SELECT restored_at, made_at FROM restores WHERE confirmed_at IS NULL ORDER BY restore_id DESC LIMIT 1
+
+-- name: count_held
+SELECT count(*) FROM delivery_jobs WHERE status = 'PENDING' AND reason = 'unconfirmed'
+
+-- name: hold_due
+-- What is due while nobody has confirmed that the old machine is off, unless a person asked for it since.
+UPDATE delivery_jobs SET reason = 'unconfirmed'
+WHERE status = 'PENDING' AND next_run_at <= %(now)s AND reason IS DISTINCT FROM 'unconfirmed'
+  AND reason IS DISTINCT FROM 'by_hand'
+
+-- name: confirm_restores
+UPDATE restores SET confirmed_at = %(now)s, confirmed_by = %(actor)s WHERE confirmed_at IS NULL
+RETURNING restore_id, made_at
+
 -- name: count_queue
 SELECT CASE WHEN reason = 'unreachable' THEN 'unreachable' WHEN reason = 'retrying' THEN 'retrying'
-  WHEN next_run_at > %(now)s THEN 'held' ELSE 'due' END, count(*)
+  WHEN reason = 'unconfirmed' OR next_run_at > %(now)s THEN 'held' ELSE 'due' END, count(*)
 FROM delivery_jobs WHERE status = 'PENDING' GROUP BY 1
 UNION ALL
 SELECT 'sending', count(*) FROM delivery_jobs WHERE status = 'PROCESSING'

@@ -228,6 +228,7 @@ PAGES: Sequence[PageOf] = (
     PageOf("/system", "system", OPERATOR),
     PageOf("/system/problems", "system-problems", OPERATOR),
     PageOf("/system/clock", "confirm-clock", OPERATOR),
+    PageOf("/system/restore", "confirm-restore", OPERATOR),
     PageOf(f"/system/peers/{AWAY_PEER}/remove", "peer-remove", OPERATOR, rule="/system/peers/<instance>/remove"),
     # failures
     PageOf("/system", "failure-403", Role.VIEWER, status=403),

@@ -75,6 +75,7 @@ READING = frozenset(
 OTHERS: Mapping[str, str] = {
     "run": "the appliance itself",
     "clock confirm": "needs a clock in doubt: tests/faults/test_clock_steps.py has its row",
+    "confirm-restore": "needs a restore: tests/cli/test_confirm_restore.py has its row",
     "doctor": "reads; of --mend, which mends what is broken only, tests/doctor/test_machine_checks.py has the rows",
     "migrate": "the schema, which keeps its own list of what was done",
     "psql": "the database's own console",

@@ -58,7 +58,11 @@ class NoticeText:
 
 def text_of(notice: Notice) -> NoticeText:
     """Return a notice in words."""
-    others = [(_clean(_line(alert)), url_of(notice, alert)) for alert in notice.merged]
+    ended = ", closed" if notice.event is not JobEvent.CLOSED else ""
+    others = [
+        (_clean(_line(alert) + (ended if alert.closed_at is not None else "")), url_of(notice, alert))
+        for alert in notice.merged
+    ]
     return NoticeText(
         _clean(_title(notice)),
         [(label, _clean(value)) for label, value in _facts(notice)],

@@ -18,6 +18,9 @@ STATEMENTS = statements.load("outbox")
 LOCK_TIMEOUT_MS = 500
 """Milliseconds that a statement of the outbox waits for a row, as the engine of alerts does."""
 
+GATHERED_BY = {Summary.BURST: Reason.MERGING.value, Summary.RESTORED: Reason.UNCONFIRMED.value}
+"""Why jobs wait that a summary tells together."""
+
 SEVERITIES = [severity.value for severity in Severity]
 
 
@@ -91,7 +94,7 @@ class CaseReader:
         if wanted.ended is not None:
             picks = ["pick_end"]
         elif wanted.summary is not None:
-            picks = ["pick_ended" if wanted.summary is Summary.ENDED else "pick_burst"]
+            picks = ["pick_ended" if wanted.summary is Summary.ENDED else "pick_gathered"]
         else:
             picks = ["pick_worst", "pick_due"] if wanted.worst_first else ["pick_due"]
         picked: list[int] = []
@@ -181,6 +184,7 @@ def pick_parameters(wanted: Wanted, at: Moment) -> dict[str, Any]:
         "severities": SEVERITIES,
         "route": wanted.route_id,
         "event": None if wanted.event is None else wanted.event.value,
+        "gathered": None if wanted.summary is None else GATHERED_BY.get(wanted.summary),
         "alert": wanted.ended,
         "now": moment(at.now),
     }

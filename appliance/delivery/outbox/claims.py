@@ -257,11 +257,10 @@ class Claims:
         members = worst_first(
             [job for job in siblings if not job.blocked and decide(job.case, at) == Merge(summary)] or [first]
         )
-        carrier = members[0]
-        alerts: list[int] = []
-        if summary is Summary.ENDED:
-            # with an OPEN goes whatever waits behind it, and the end says more than the beginning
-            alerts = [job.alert_id for job in members if job.event is JobEvent.OPEN]
+        carrier = next((job for job in members if job.case.status != "CLOSED"), members[0])
+        # with the OPEN of an alert that has ended goes whatever waits behind it
+        alerts = [job.alert_id for job in members if job.event is JobEvent.OPEN and job.case.status == "CLOSED"]
+        if carrier.alert_id in alerts:  # the end says more than the beginning
             ended = replace(wanted, route_id=first.route_id, ended=carrier.alert_id)
             carrier = next(iter(await reader.read(ended)), carrier)
         plan.lease(carrier, at.now)

@@ -44,6 +44,8 @@ class Summary(StrEnum):
     """Alerts that closed before anybody was told: past ones of a backlog, and those of a time without a way out."""
     BURST = "burst"
     """Alerts beyond the burst of the route in a minute."""
+    RESTORED = "restored"
+    """What was held after a restore, until an operator confirmed that the old machine is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ def _closed_untold(case: Case, at: Moment) -> Decision | None:
         return Skip(Reason.OVERTAKEN)
     if case.waited:
         return Merge(Summary.ENDED)
+    if case.reason is Reason.UNCONFIRMED:
+        return Merge(Summary.RESTORED)
     if case.route.delay_seconds > 0:
         return Skip(Reason.DELAYED)
     return Merge(Summary.ENDED) if case.past else Skip(Reason.OVERTAKEN)
@@ -268,13 +272,19 @@ def _acknowledged(case: Case, _: Moment) -> Decision | None:
     """Somebody is on it: that ends whatever a notice waits for, but not one that found no way out."""
     if case.status != "ACKNOWLEDGED" or case.receipt is not Receipt.NONE or case.waited:
         return None
-    waits = case.route.delay_seconds > 0 or case.reason in HELD or case.reason is Reason.MERGING
+    waits = case.route.delay_seconds > 0 or case.reason in HELD | {Reason.MERGING, Reason.UNCONFIRMED}
     return Skip(Reason.OVERTAKEN) if waits else None
 
 
 def _delay(case: Case, at: Moment) -> Decision | None:
     until = max(case.due_at, case.created_at + case.route.delay_seconds)
     return Hold(until, Reason.DELAYED) if at.now < until and case.receipt is Receipt.NONE else None
+
+
+def _after_restore(case: Case, _: Moment) -> Decision | None:
+    """What was held after a restore is told with the others of its route."""
+    held = case.reason is Reason.UNCONFIRMED and case.receipt is Receipt.NONE
+    return Merge(Summary.RESTORED) if held and case.route.may_merge else None
 
 
 def _throttle(case: Case, at: Moment) -> Decision | None:
@@ -327,6 +337,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _quiet_hours,
         _acknowledged,
         _delay,
+        _after_restore,
         _throttle,
         _burst,
     ),
@@ -349,6 +360,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _not_acknowledged,
         _alone_and_held_back,
         _quiet_hours,
+        _after_restore,
         _burst,
     ),
     JobEvent.CLOSED: (
@@ -358,6 +370,7 @@ STEPS: Mapping[JobEvent, Sequence[Step]] = {
         _not_told,
         _alone_and_held_back,
         _quiet_hours,
+        _after_restore,
         _end_of_untold,
         _burst,
     ),

@@ -17,6 +17,7 @@ import trio
 from appliance.backoff import Backoff
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox import restore_hold
 from appliance.delivery.outbox.cases import STATEMENTS, bound_lock_waits, moment
 from appliance.delivery.outbox.claims import IntegrationKey
 from appliance.delivery.outbox.courier import AWAY, Courier, Drain, Equipment
@@ -179,6 +180,9 @@ class Dispatcher:
         """Start couriers for what is due; return the seconds to the next look."""
         self._looked_at = trio.current_time()
         async with self._equipment.database, self._pool.connection() as connection:
+            if await self._held(connection):
+                await self._take_probe(connection)
+                return POLL_SECONDS
             await self._wake_held(connection)
             rows = await (await connection.execute(STATEMENTS["due_integrations"])).fetchall()
             await self._take_probe(connection)
@@ -192,6 +196,19 @@ class Dispatcher:
             else:
                 wait = min(wait, until)
         return wait
+
+    async def _held(self, connection: Connection[Any]) -> bool:
+        """Return whether nothing is sent since a restore; what is due then says so."""
+        if await restore_hold.read(connection) is None:
+            return False
+        now = moment(self._equipment.clock.now())
+        try:
+            async with connection.transaction():
+                await bound_lock_waits(connection)
+                await restore_hold.hold_due(connection, now)
+        except psycopg.errors.LockNotAvailable as error:
+            log.warning("held deliveries are not marked: somebody holds their rows", error=str(error).strip())
+        return True
 
     async def _wake_held(self, connection: Connection[Any]) -> None:
         """Make held jobs due whose alert, route or window has moved; later, if somebody holds one of their rows."""

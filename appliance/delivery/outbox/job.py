@@ -64,6 +64,8 @@ class Reason(StrEnum):
     """An earlier notice of the same alert and route is not finished."""
     BY_HAND = "by_hand"
     """A person asked for it: it is sent without a further decision."""
+    UNCONFIRMED = "unconfirmed"
+    """The appliance was restored from a backup, and nobody has confirmed that the old machine is off."""
     # skipped
     SUPERSEDED = "superseded"
     """A later alert has taken its place, and tells more."""
@@ -81,6 +83,9 @@ class Reason(StrEnum):
     """The route was changed before the notice was sent, and does not take the alert any more."""
     CANCELLED = "cancelled"
     """By a person."""
+    RESTORED = "restored"
+    """It was not finished when the backup was made that the appliance was restored from: the old machine may have sent
+    it."""
     # dead
     EXHAUSTED = "exhausted"
     """The last step of the retry table failed."""

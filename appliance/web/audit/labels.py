@@ -37,6 +37,7 @@ FAMILIES = (
     ("tenant.", "Tenants"),
     ("peer.", "Appliances"),
     ("clock.", "Clock"),
+    ("restore.", "Restores"),
 )
 """Prefixes of actions and their labels: the choices of the filter."""
 
@@ -97,6 +98,8 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "quarantine.cancel_replay": "Cancelled a replay",
         "quarantine.dismiss": "Dismissed messages",
         "clock.confirm": "Confirmed the clock",
+        "restore.apply": "Restored the appliance from a backup",
+        "restore.confirm": "Confirmed that the old machine is off",
         "peer.remove": "Removed an appliance",
         "peer.mend": "Mended an appliance",
         "telemetry.drop": "Dropped a day of readings",

@@ -50,6 +50,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.RETRYING: "The last try failed; it is tried again",
         Reason.WAITING: "An earlier notice of the alert comes first",
         Reason.BY_HAND: "Sent again by hand",
+        Reason.UNCONFIRMED: "Restored from a backup: held until an operator confirms that the old machine is off",
         Reason.SUPERSEDED: "A later alert took the place of this one, and is told",
         Reason.OVERTAKEN: "The alert moved on before it was sent",
         Reason.MERGED: "Told together with others",
@@ -58,6 +59,7 @@ REASONS: Mapping[Reason, str] = MappingProxyType(
         Reason.INTEGRATION_OFF: "The integration is disabled or deleted: it cannot be told",
         Reason.NO_MATCH: "The route was changed and does not take the alert any more",
         Reason.CANCELLED: "Cancelled",
+        Reason.RESTORED: "Restored from a backup: the old machine may have sent it",
         Reason.EXHAUSTED: "Every try failed",
         Reason.REFUSED: "The receiver refused it",
         Reason.GONE: "The receiver is gone (410); the integration was disabled",
@@ -75,6 +77,7 @@ HELD = frozenset(
         Reason.THROTTLED,
         Reason.MERGING,
         Reason.WAITING,
+        Reason.UNCONFIRMED,
     }
 )
 """Reasons for which a notice waits for something to end, not for a time of its own."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from appliance.devices.tenants import OWN_TENANT
 from appliance.web.access.auth import ADMINS, Viewer
+from appliance.web.page import formats
 from appliance.web.page.nav_counts import NavCounts
 from appliance.web.page.paths import of_tenant
 
@@ -50,6 +51,7 @@ def banners_of(state: State) -> tuple[Banner, ...]:
         _trouble(state),
         _suspended(state),
         _subscription(state, stopped=True),
+        _restored(state),
         _clock(state),
         _way_out(state),
         _subscription(state, stopped=False),
@@ -95,6 +97,14 @@ def _clock(state: State) -> Banner | None:
         return None
     text = "Nothing is dropped and nothing ends until it is right."
     return Banner("The machine's clock is in doubt.", text, **_system())
+
+
+def _restored(state: State) -> Banner | None:
+    made_at = None if state.counts is None else state.counts.backup_made_at
+    if made_at is None:
+        return None
+    title = f"Restored from the backup of {formats.day_time(made_at.timestamp(), state.who.zone)}."
+    return Banner(title, "Notices wait until you say that the old machine is off.", "i-archive-restore", **_system())
 
 
 def _way_out(state: State) -> Banner | None:

@@ -16,6 +16,7 @@ from appliance.alerts.maintenance.book import MaintenanceBook
 from appliance.clock import Clock
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
+from appliance.delivery.outbox import restore_hold
 from appliance.subscriptions import rows
 from appliance.web.access.auth import Viewer
 from appliance.web.access.transactions import Access
@@ -64,6 +65,7 @@ class NavCountReader:
                     cursor = await connection.execute(self._no_way_out, {"tenant": tenant, "before": before})
                     out: tuple[Any, ...] | None = await cursor.fetchone()
                     sole = await self._sole(connection) if seen_by.is_operator and tenant is None else None
+                    hold = await restore_hold.read(connection) if seen_by.is_operator else None
                     subscription = None if tenant is None else await self._subscription(connection, tenant)
         except POSTGRES_AWAY as error:
             log.debug("page without the numbers of the navigation", error=str(error))
@@ -73,7 +75,13 @@ class NavCountReader:
         found = None if out is None else NoWayOut(*out)
         # Who sees all tenants is told when nothing gets out, not of each receiver that is away.
         told = found is not None and (tenant is not None or found.cut_off)
-        counts = replace(NavCounts(*row), subscription=subscription, way_out=found if told else None, sole_tenant=sole)
+        counts = replace(
+            NavCounts(*row),
+            subscription=subscription,
+            way_out=found if told else None,
+            backup_made_at=None if hold is None else hold.made_at,
+            sole_tenant=sole,
+        )
         if forgotten == self._forgotten:
             self._known[seen_by.is_operator, tenant] = (self._clock.monotonic(), counts)
         return counts

@@ -1,6 +1,7 @@
 """The numbers of the navigation: devices, and what waits for a person; and whether notices get out. Pure."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from appliance.web.page.no_way_out import NoWayOut
 from appliance.web.page.subscription_notice import SubscriptionNotice
@@ -45,6 +46,8 @@ class NavCounts:
     """Of the one tenant: that a subscription has ended, or is held."""
     way_out: NoWayOut | None = None
     """Set while notices find no way out."""
+    backup_made_at: datetime | None = None
+    """For operators: set while notices are held since a restore; when its backup was made."""
     sole_tenant: str | None = None
     """For operators who see all tenants: the tenant, if there is exactly one."""
 

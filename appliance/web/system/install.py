@@ -1,10 +1,11 @@
 """Installs System: its pages, the live parts of these, and its API."""
 
 from appliance.web.mount import Mount
-from appliance.web.system import api, clock_views, peer_views, views
+from appliance.web.system import api, clock_views, peer_views, restore_api, restore_views, views
 from appliance.web.system.clock import ClockActions
 from appliance.web.system.peers import PeerActions
 from appliance.web.system.reader import SystemReader
+from appliance.web.system.restores import RestoreActions
 
 
 def install(mount: Mount) -> None:
@@ -13,9 +14,12 @@ def install(mount: Mount) -> None:
     reader = SystemReader(mount.platform, port.snapshot, port.clock)
     clock_actions = ClockActions(mount.platform, port.snapshot.instance, port.clock)
     peer_actions = PeerActions(mount.platform, reader)
+    restore_actions = RestoreActions(mount.platform, reader.forget_restore)
     mount.add(
         views.blueprint(mount.renderer, reader, port.snapshot),
         clock_views.blueprint(mount.renderer, clock_actions),
         peer_views.blueprint(mount.renderer, peer_actions),
+        restore_views.blueprint(mount.renderer, restore_actions),
         api.blueprint(mount.platform, reader, port, clock_actions, peer_actions),
+        restore_api.blueprint(restore_actions),
     )

@@ -35,6 +35,7 @@ from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
 from appliance.web.system.alerts import SystemAlert, count_own_routes, read_alerts
 from appliance.web.system.clock import ClockView, ServiceClock, view_of
+from appliance.web.system.restores import RestoreView, read_restore
 from appliance.web.system.retention import RetentionView, retention_view
 
 log = structlog.get_logger(__name__)
@@ -110,6 +111,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
 
     now: float
     clock: ClockView
+    restore: RestoreView | None
+    """Set while notices are held since a restore."""
     started_at: float
     instance: str
     versions: Versions
@@ -189,6 +192,7 @@ class SystemReader:
         self._peers = _Kept(platform.clock, PEERS_AGE, self._read_peers)
         self._alerts = _Kept(platform.clock, ALERTS_AGE, self._read_alerts)
         self._own_routes = _Kept(platform.clock, PEERS_AGE, count_own_routes)
+        self._restore = _Kept(platform.clock, ALERTS_AGE, read_restore)
         self._today: dict[float, _Kept[AccountingRead]] = {}
         self._turn = trio.Lock()
 
@@ -196,13 +200,14 @@ class SystemReader:
         """Return the appliance as it is now. ``midnight``: the start of the viewer's day, in seconds since 1970."""
         today = self._todays(midnight)
         kept: list[_Kept[Any]] = [self._facts, self._days, self._all_time, self._peers, self._alerts, self._own_routes]
-        await self._renew([today, *kept])
+        await self._renew([today, self._restore, *kept])
         platform, system = self._platform, self._snapshot
         now = platform.clock.now()
         dependencies, facts = system.dependencies(), self._facts.value
         return SystemView(
             now=now,
             clock=view_of(self._clock),
+            restore=self._restore.value,
             started_at=now - system.age(),
             instance=system.instance,
             versions=self._versions(dependencies, facts),
@@ -257,6 +262,10 @@ class SystemReader:
     def forget_peers(self) -> None:
         """Read the peers anew for the next view: one was removed."""
         self._peers.forget()
+
+    def forget_restore(self) -> None:
+        """Read anew whether notices are held: somebody has confirmed that the old machine is off."""
+        self._restore.forget()
 
     def _peer(self, peer: Peer) -> PeerView:
         state = PeerState.AWAY if peer.away else PeerState.LISTENING

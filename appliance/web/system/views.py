@@ -37,6 +37,7 @@ PAGE = "system"
 DONE = {
     "clock": "Confirmed. The appliance follows the machine's clock within a second.",
     "removed": "The appliance is removed.",
+    "restore": "Confirmed. Notices are sent again.",
 }
 """Sentences for a toast, by the key that ``?done=`` names."""
 PROBLEMS = "system-problems"
@@ -50,6 +51,7 @@ TIME_LABELS = 3
 TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
 
 _PARTS = (
+    "restore",
     "clock",
     "alerts",
     "balance",

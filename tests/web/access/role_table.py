@@ -332,11 +332,14 @@ TABLE: Mapping[str, Allowed] = {
     "GET /system/problems": OPERATORS,
     "GET /system/clock": OPERATORS,
     "POST /system/clock": OPERATORS,
+    "GET /system/restore": OPERATORS,
+    "POST /system/restore": OPERATORS,
     "GET /system/peers/<instance>/remove": OPERATORS,
     "POST /system/peers/<instance>/remove": OPERATORS,
     "GET /operator/system": OPERATORS,
     "GET /operator/system/diagnostics": OPERATORS,
     "POST /operator/system/clock/confirm": OPERATORS,
+    "POST /operator/system/restore/confirm": OPERATORS,
     "DELETE /operator/system/peers/<instance>": OPERATORS,
 }
 

@@ -40,6 +40,13 @@ def test_two_at_most_and_the_most_severe_first() -> None:
     assert titles(CALM) == []
 
 
+def test_operators_are_told_that_notices_wait_since_a_restore() -> None:
+    restored = replace(CALM, counts=NavCounts(1, 0, 0, backup_made_at=NOON))
+    [banner] = banners_of(restored)
+    assert (banner.title, banner.href) == ("Restored from the backup of 23 Nov 2026, 12:00.", "/system")
+    assert "until you say that the old machine is off" in banner.text
+
+
 def test_each_has_one_button_that_keeps_the_tenant() -> None:
     found = [
         *banners_of(replace(ALL, clock_in_doubt=False)),
