@@ -4,7 +4,7 @@ The names are those of its repository on 2026-04-24. Some cases are several of o
 """
 
 from tests.support.project import TESTS
-from tests.test_promises import names_in
+from tests.test_named_tests import names_in
 
 LIFE = "test_life.py"
 PUBLISHING = "test_publishing.py"

@@ -8,7 +8,7 @@ import pytest
 from tests.mqtt.aiomqtt.program import running
 from tests.support.mosquitto_server import MosquittoServer
 from tests.support.project import ROOT, TESTS
-from tests.test_promises import names_in
+from tests.test_named_tests import names_in
 
 PAGE = (ROOT / "docs" / "mqtt-client.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
