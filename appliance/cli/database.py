@@ -17,11 +17,10 @@ from appliance.cli.service_time import service_clock
 from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
-from appliance.db.migrations import migrate
-from appliance.db.roles import OWNER, ROLES
-from appliance.db.trio_psycopg import connect
+from appliance.db.roles import ROLES
 from appliance.errors import ApplianceError
 from appliance.runtime.addresses import lan_addresses
+from appliance.upgrade.migration import Agreed, Upgrade
 
 SUPERUSER = "postgres"
 """The superuser of the embedded Postgres. Access to its socket implies all of its rights."""
@@ -40,8 +39,18 @@ def endpoint(config: Config) -> Endpoint:
 async def opened(config: Config) -> AsyncIterator[Endpoint]:
     """Yield the database of this configuration; an embedded one that does not run is started for the block.
 
-    Raises ApplianceError when it cannot be started. Errors of the block are then raised in a group.
+    One that was started has the schema of this program. Raises ApplianceError when it cannot be started or upgraded.
+    Errors of the block are then raised in a group.
     """
+    async with as_it_is(config) as place:
+        if place.login_is_role and not _runs(config):
+            await Upgrade(place, config.data_dir, clock=service_clock(config), agreed=Agreed()).run()
+        yield place
+
+
+@asynccontextmanager
+async def as_it_is(config: Config) -> AsyncIterator[Endpoint]:
+    """Yield the database like ``opened``, with the schema that it has."""
     if config.database.url is not None or _runs(config):
         yield endpoint(config)
         return
@@ -51,8 +60,6 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
             place = await nursery.start(postgres.run)
             alone = Endpoint.local(place.socket_dir, place.port)
             await bootstrap.prepare_own(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
-            async with await connect(alone.conninfo(OWNER)) as connection:
-                await migrate(connection, clock=service_clock(config))
             yield alone
             nursery.cancel_scope.cancel()
 

@@ -6,7 +6,7 @@ time waits, and finds nothing left to do.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -65,6 +65,23 @@ class Applied:
     program: str
 
 
+class NewerDatabaseError(ApplianceError):
+    """The schema was made by a newer program; ``newest`` is its last step, ``known`` how many this program has."""
+
+    def __init__(self, newest: Applied, known: int) -> None:
+        super().__init__(
+            f"the database is newer than this program: its schema is {newest.version:04}_{newest.name}, made by"
+            f" version {newest.program}; this is version {__version__} and knows {known} migrations."
+            f" Run version {newest.program} or newer"
+        )
+        self.newest = newest
+        self.known = known
+
+
+Before = Callable[[Sequence[Applied], Sequence[Migration]], Awaitable[None]]
+"""What is done before the steps of a schema that is there already; raises what keeps them from being applied."""
+
+
 def shipped(folder: Path | None = None) -> list[Migration]:
     """Return the steps of this program, in order. Raises ValueError if they are not numbered 1, 2, 3, ..."""
     found = sorted((folder or asset("sql", "migrations")).glob("*.sql"))
@@ -76,14 +93,12 @@ def shipped(folder: Path | None = None) -> list[Migration]:
 
 
 def outstanding(known: Sequence[Migration], applied: Sequence[Applied]) -> list[Migration]:
-    """Return the pending steps of ``known``. Raises ApplianceError if ``applied`` is not the beginning of ``known``."""
+    """Return the pending steps of ``known``.
+
+    Raises NewerDatabaseError if more were applied, ApplianceError if those are not the beginning of ``known``.
+    """
     if len(applied) > len(known):
-        newest = applied[-1]
-        raise ApplianceError(
-            f"the database is newer than this program: its schema is {newest.version:04}_{newest.name}, made by"
-            f" version {newest.program}; this is version {__version__} and knows {len(known)} migrations."
-            f" Run version {newest.program} or newer"
-        )
+        raise NewerDatabaseError(applied[-1], len(known))
     for migration, behind in zip(known, applied, strict=False):
         if (migration.version, migration.checksum) != (behind.version, behind.checksum):
             raise ApplianceError(
@@ -106,9 +121,15 @@ async def pending(connection: Connection[Any], known: Sequence[Migration] | None
 
 
 async def migrate(
-    connection: Connection[Any], known: Sequence[Migration] | None = None, *, clock: Clock
+    connection: Connection[Any],
+    known: Sequence[Migration] | None = None,
+    *,
+    clock: Clock,
+    before: Before | None = None,
 ) -> list[Migration]:
     """Apply all pending steps and return them; ``connection`` is in autocommit mode, as the owner.
+
+    ``before`` is called with the applied and the pending steps, under the lock, if there are some of both.
 
     Raises ApplianceError if the database is newer than the program, if an applied step is not the one shipped, and if
     a step fails; the steps before that one stay. After any error the connection is closed.
@@ -117,8 +138,13 @@ async def migrate(
     await connection.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION_LOCK])
     try:
         await connection.execute(STATEMENTS["create_migration_table"])
-        todo = outstanding(steps, await read_applied(connection))
-        for migration in todo:
+        applied = await read_applied(connection)
+        todo = outstanding(steps, applied)
+        if before is not None and applied and todo:
+            await before(applied, todo)
+        for number, migration in enumerate(todo, start=1):
+            if applied:  # a large table may take its time
+                log.info("migration begins", migration=migration.file_name, number=number, of=len(todo))
             await _apply(connection, migration, datetime.fromtimestamp(clock.now(), UTC))
             log.info("migration applied", migration=migration.file_name)
     except BaseException:

@@ -11,9 +11,8 @@ from appliance.children.postgres import Postgres
 from appliance.db import bootstrap
 from appliance.db.changes import Changes, Connect
 from appliance.db.endpoint import DATABASE, Endpoint
-from appliance.db.migrations import migrate
 from appliance.db.pool import Pool, open_pool
-from appliance.db.roles import INGEST, OWNER, ROLES, WEB
+from appliance.db.roles import INGEST, ROLES, WEB
 from appliance.db.trio_psycopg import connect
 from appliance.delivery.integrations.integration import ROUTES_CHANNEL
 from appliance.delivery.outbox.job import DELIVERIES_CHANNEL
@@ -23,10 +22,12 @@ from appliance.diagnostics.health import DatabaseHealth
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.telemetry.partitions import keep_ahead
 from appliance.leaving.deletion import LEAVING_CHANNEL
+from appliance.peers.attendance import Attendance
 from appliance.service_clock.confirmations import CLOCK_CHANNEL
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist, some_room
+from appliance.upgrade.migration import Agreed, Upgrade
 
 SUPERUSER = "postgres"
 """The superuser of the embedded Postgres; used to prepare it, never to serve."""
@@ -58,6 +59,8 @@ async def open_storage(base: Foundation) -> Storage:
     """Start Postgres if it is ours, bring the schema up to date, and open the connections."""
     tree, size = base.tree, base.config.database.pool_size
     postgres, endpoint = await _open_database(base)
+    open_connection = partial(connect, endpoint.conninfo(INGEST))
+    await tree.start("attendance", Attendance(open_connection, base.instance).run)
     pool = await tree.open(
         "connections",
         open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=size),
@@ -72,7 +75,6 @@ async def open_storage(base: Foundation) -> Storage:
     )
     health = DatabaseHealth()
     await tree.start("database health", health.watch, pool, report=reports.report_database(health))
-    open_connection = partial(connect, endpoint.conninfo(INGEST))
     channels = [
         REGISTRY_CHANNEL,
         REPLAY_CHANNEL,
@@ -103,11 +105,7 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     else:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)
-    await persist(base.disk, partial(_migrate, base, endpoint), what="schema")
+    upgrade = Upgrade(endpoint, base.data.path, clock=base.clock, agreed=Agreed())
+    await persist(base.disk, upgrade.run, what="schema")
     await some_room(base.disk)
     return postgres, endpoint
-
-
-async def _migrate(base: Foundation, endpoint: Endpoint) -> None:
-    async with await connect(endpoint.conninfo(OWNER)) as connection:
-        await migrate(connection, clock=base.clock)

@@ -48,3 +48,18 @@ DELETE FROM listening WHERE instance = %(instance)s
 
 -- name: delete_peer
 DELETE FROM ingest_instances WHERE instance = %(instance)s
+
+-- name: attend
+-- The name of the session, and that a machine which vanished is noticed within a minute by the server, too.
+SELECT set_config('application_name', %(name)s::text, false), set_config('tcp_keepalives_idle', '30', false),
+  set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false)
+
+-- name: list_attendants
+SELECT nullif(substr(s.application_name, length(%(name)s::text) + 1), ''), i.name, i.version
+FROM pg_locks AS l
+JOIN pg_stat_activity AS s USING (pid)
+LEFT JOIN ingest_instances AS i ON s.application_name = %(name)s::text || i.instance
+WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock' AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((l.classid::bigint << 32) | l.objid::bigint) = %(lock)s::bigint
+ORDER BY i.name NULLS LAST, 1

@@ -108,6 +108,8 @@ class ApplianceProcess:
         """The command that starts the appliance, before its own."""
         self.module = "appliance"
         """What Python runs."""
+        self.program = ROOT
+        """The folder that it is in: this checkout, or a newer program (:mod:`tests.support.newer_program`)."""
         self.process: subprocess.Popen[bytes] | Forked | None = None
         self.run: dict[str, Any] = {}
         self.tenants: dict[str, dict[str, str]] = {}
@@ -125,10 +127,10 @@ class ApplianceProcess:
             subprocess.run(["cp", "-a", empty_cluster(), self.data_dir / "postgres"], check=True)
         env = self.environment(**extra)
         with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
-            if self.from_scratch or self.prefix or _must_be_new(env):
+            if self.from_scratch or self.prefix or self._must_be_new(env):
                 self.process = subprocess.Popen(
                     [*self.prefix, sys.executable, "-m", self.module, "run"],
-                    cwd=ROOT,
+                    cwd=self.program,
                     env=env,
                     stdin=nothing,
                     stdout=log,
@@ -216,20 +218,25 @@ class ApplianceProcess:
     def command(self, *arguments: str) -> Any:
         """Return what ``appliance ARGUMENTS --json`` prints; fails with its error."""
         env, words = self.environment(), [*arguments, "--json"]
-        if _must_be_new(env):
-            done = subprocess.run(
-                [sys.executable, "-m", "appliance", *words],
-                cwd=ROOT,
-                env=env,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-        else:
-            done = fork_server.programs().run("appliance", words, env=env, seconds=120)
+        done = (
+            self.invoke(*words)
+            if self._must_be_new(env)
+            else fork_server.programs().run("appliance", words, env=env, seconds=120)
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def invoke(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``appliance WORDS`` to its end, as customers start it."""
+        return subprocess.run(
+            [sys.executable, "-m", "appliance", *words],
+            cwd=self.program,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
 
     def tenant(self, tenant_id: str = "fleet", seats: int = 1000) -> dict[str, str]:
         """Return user and password of a tenant's claim user, which may speak for as many new devices as it has seats.
@@ -263,6 +270,18 @@ class ApplianceProcess:
         """Become the operator of the organisation by the set-up link."""
         return set_up_by(self.set_up_link(), organisation)
 
+    def _must_be_new(self, env: Mapping[str, str]) -> bool:
+        """Return whether the program has to be started as customers start it, which takes a second more than a fork.
+
+        So it is with another program, with a library preloaded, and where several share a database: each has another
+        seed of ``hash()``.
+        """
+        return (
+            self.program != ROOT
+            or env.get("LD_PRELOAD") != os.environ.get("LD_PRELOAD")
+            or "APPLIANCE_DATABASE_URL" in env
+        )
+
     def children(self) -> list[int]:
         """Return the pids of processes that work on our data folder, without the appliance itself."""
         found = []
@@ -275,14 +294,6 @@ class ApplianceProcess:
                 if str(self.data_dir) in words:
                     found.append(int(entry.name))
         return found
-
-
-def _must_be_new(env: Mapping[str, str]) -> bool:
-    """Return whether a program has to be started as customers start it, which takes a second more than a fork.
-
-    So it is with a library preloaded, and where several share a database: each has another seed of ``hash()``.
-    """
-    return env.get("LD_PRELOAD") != os.environ.get("LD_PRELOAD") or "APPLIANCE_DATABASE_URL" in env
 
 
 @functools.cache

@@ -1,0 +1,87 @@
+"""The copies in ``data_dir/upgrades``: what they are called, which there are, which one leads back, and which stay.
+
+A copy is a plain archive (:mod:`appliance.backup.archive`) of mode 0600. Its name says from which schema it was made,
+before which, and when by service time: ``schema-0037-before-0040-20260501T031502Z.tar``.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from appliance.children.files import sync_folder
+
+FOLDER = "upgrades"
+KEPT = 2
+"""Copies that stay: of the last upgrade, and of the one before it."""
+UNFINISHED = ".part"
+_NAME = re.compile(r"schema-(\d{4,})-before-(\d{4,})-(\d{8}T\d{6}Z)\.tar")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy of the database before an upgrade."""
+
+    path: Path
+    schema: int
+    target: int
+    """The schema that the program wanted which made it."""
+    at: datetime
+    """Service time."""
+
+    @classmethod
+    def of(cls, path: Path) -> "Copy | None":
+        """Return the copy of that name; None if it is none."""
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            return None
+        at = datetime.strptime(match[3], _TIME).replace(tzinfo=UTC)
+        return cls(path, int(match[1]), int(match[2]), at)
+
+
+def name_of(schema: int, target: int, at: datetime) -> str:
+    """Return the name of a copy."""
+    return f"schema-{schema:04}-before-{target:04}-{at.astimezone(UTC):{_TIME}}.tar"
+
+
+def find(data_dir: Path) -> list[Copy]:
+    """Return the copies, the newest schema first and of the same schema the newest. Raises OSError."""
+    try:
+        copies = [Copy.of(path) for path in (data_dir / FOLDER).iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted((copy for copy in copies if copy is not None), key=lambda copy: (copy.schema, copy.at), reverse=True)
+
+
+def leading_back(copies: Sequence[Copy], known: int) -> Copy | None:
+    """Return the newest copy that a program which knows ``known`` migrations can use."""
+    return next((copy for copy in copies if copy.schema <= known), None)
+
+
+def begun(copies: Sequence[Copy], schema: int, target: int) -> Copy | None:
+    """Return the copy of an upgrade to ``target`` that has come as far as ``schema``, and was interrupted there.
+
+    Nothing but migrations has written since: a program that knows the schema in between was never released.
+    """
+    return next((copy for copy in copies if copy.schema < schema < copy.target <= target), None)
+
+
+def clear(data_dir: Path) -> list[Path]:
+    """Remove what is not kept, and what was not finished; return it.
+
+    Of each schema the newest stays, so that an upgrade that fails again and again does not push out the one before.
+    """
+    folder, kept, removed = data_dir / FOLDER, dict[int, Copy](), []
+    for copy in find(data_dir):
+        if copy.schema in kept or len(kept) == KEPT:
+            removed.append(copy.path)
+        else:
+            kept[copy.schema] = copy
+    removed += folder.glob(f"*{UNFINISHED}")
+    for path in removed:
+        path.unlink(missing_ok=True)
+    if removed:
+        sync_folder(folder)
+    return removed

@@ -1,0 +1,72 @@
+"""A newer program on an old database, and an old one on a newer: what is refused, what is copied, and the way back."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance import __version__
+from appliance.db.migrations import shipped
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.newer_program import VERSION, newer_program
+from tests.support.postgres_server import Database
+
+STEP = "CREATE TABLE newer (n integer);"
+
+
+@pytest.fixture
+def old(database: Database) -> Iterator[ApplianceProcess]:
+    """An appliance on an external database, not started yet."""
+    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
+    process = ApplianceProcess({"APPLIANCE_DATABASE_URL": url})
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def new(old: ApplianceProcess, tmp_path: Path) -> Iterator[ApplianceProcess]:
+    """Another one on the same database, of a newer program; not started yet."""
+    process = ApplianceProcess({"APPLIANCE_DATABASE_URL": old.settings["APPLIANCE_DATABASE_URL"]})
+    process.program = newer_program(tmp_path / "newer", STEP)
+    yield process
+    process.close()
+
+
+def test_nobody_migrates_while_an_older_program_runs_and_one_that_runs_on_ends(
+    old: ApplianceProcess, new: ApplianceProcess
+) -> None:
+    old.start()
+    [(instance,)] = old.query("SELECT instance FROM ingest_instances")
+    refused = new.invoke("migrate")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    named = f"another program runs on it: {socket.gethostname()} (version {__version__}, instance {instance})"
+    assert named in refused.stderr
+    assert old.query("SELECT max(version) FROM schema_migrations") == [(len(shipped()),)]
+
+    done = new.command("migrate", "--despite-peers")
+    assert done == {"version": len(shipped()) + 1, "applied": [f"{len(shipped()) + 1:04}_newer.sql"]}
+    assert old.process is not None
+    assert old.process.wait(60) == 1, "it must not write into a schema that it does not know"
+    assert "the database was migrated while this program ran, which ends" in old.tail()
+    assert old.children() == []
+
+    old.launch()
+    assert old.process.wait(60) == 1
+    said = old.tail()
+    assert f"made by version {VERSION}; this is version {__version__}" in said
+    assert "restore a backup made by it: `appliance restore FILE --replace`" in said
+    assert "Traceback" not in said
+
+
+def test_a_start_is_refused_while_an_older_program_runs_and_migrates_once_it_is_killed(
+    old: ApplianceProcess, new: ApplianceProcess
+) -> None:
+    old.start()
+    new.launch()
+    assert new.process is not None
+    assert new.process.wait(60) == 1
+    assert "Stop it; when every appliance on this database is stopped" in new.tail()
+    old.kill()
+    new.start()
+    assert new.query("SELECT max(version), count(*) FROM schema_migrations") == [(len(shipped()) + 1,) * 2]
