@@ -8,7 +8,7 @@ ARGS =
 # stays with one worker, so that its servers are started once.
 WORKERS = -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup run demo test soak quick lint bench screenshots image lock clean
+.PHONY: help setup run demo test soak quick lint bench screenshots binary audit image lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -44,11 +44,19 @@ bench: setup-test ## measure: messages a second, latency, memory, deliveries, re
 screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)
 
+binary: ## build dist/appliance, one file with Python inside; as root, ROOTFS=DIR tries it (docs/single-file.md)
+	@.ci/binary
+	@[ -z "$(ROOTFS)" ] || { .ci/setup test && exec $(BIN)/python -m tests.release.trial "$(ROOTFS)"; }
+
+audit: ## ask for known vulnerabilities of the pinned packages; needs the network
+	@.ci/setup audit
+	@PYTHONPATH=.venv/audit-tools exec $(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --requirement requirements.txt $(ARGS)
+
 image: setup-test ## as root: try the built image, whose root file system is ROOTFS=DIR (docs/contributing.md)
 	@exec $(BIN)/python -m tests.image.trial "$(ROOTFS)" "$(BASE)"
 
 lock: setup-test ## write requirements*.txt anew from the .in files
-	@set -e; for list in requirements requirements-dev requirements-build; do \
+	@set -e; for list in requirements requirements-dev requirements-build requirements-binary requirements-audit; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file $$list.txt $$list.in; \
 	done

@@ -22,6 +22,7 @@ LEAVES = {
     "plain_text",  # what a name may hold is the same for devices, rules, routes and people
     "reading",
     "zones",  # which zones there are, and by what name one is stored, whoever names it
+    "single_file",  # puts the environment right before anything else is imported
     "severity",  # alerts have one, routes choose by it
 }
 SERVICES = {"runtime.activity", "runtime.periodic"}
@@ -42,6 +43,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "plain_text": set(),
     "reading": set(),
     "severity": set(),
+    "single_file": set(),
     "zones": set(),
     # what the program is made of, whatever it does
     # mqtt.transport: the address of the broker and the files of TLS are judged by what uses them

@@ -11,6 +11,8 @@ from tests.support.project import ROOT, TESTS
 PROJECT_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PROJECT_FILE["project"]
 LISTS = ("requirements.txt", "requirements-dev.txt", "requirements-build.txt", "requirements-reference.txt")
+TOOLS = ("requirements-binary.txt", "requirements-audit.txt")
+"""What is installed on demand, in a folder of its own."""
 SETUP = (ROOT / ".ci" / "setup").read_text()
 
 
@@ -44,16 +46,27 @@ def test_what_only_builds_is_neither_shipped_nor_tested_with() -> None:
 
 def test_a_package_has_one_version_in_all_lists() -> None:
     tested = _pins("requirements-dev.txt")
-    assert {name: tested.get(name, pin) for name, pin in _pins("requirements-build.txt").items()} == _pins(
-        "requirements-build.txt"
-    )
+    for name in ("requirements-build.txt", *TOOLS):
+        pins = _pins(name)
+        assert {package: tested.get(package, pin) for package, pin in pins.items()} == pins, name
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_that_is_installed_on_demand_stays_out_of_the_environment(name: str) -> None:
+    purpose = name.removeprefix("requirements-").removesuffix(".txt")
+    assert f"{purpose} | " in SETUP or f"| {purpose})" in SETUP
+    assert "tools=.venv/$purpose-tools" in SETUP
+    assert '--target "$tools" --requirement "$list"' in SETUP
+    only = set(_pins(name)) - set(_pins("requirements-dev.txt")) - set(_pins("requirements-build.txt"))
+    [tool] = [line for line in (ROOT / name).with_suffix(".in").read_text().splitlines() if line[0] not in "#-"]
+    assert tool in only
 
 
 def test_the_library_that_is_only_compared_with_is_installed_alone_and_only_for_tests() -> None:
     [(name, version)] = _pins("requirements-reference.txt").items()
     assert f"{name}=={version}" in (ROOT / "requirements-reference.in").read_text().splitlines()
     assert not any(name in _pins(other) for other in LISTS[:3])
-    assert '[ "$purpose" = run ] || $pip --require-hashes --no-deps --requirement requirements-reference.txt' in SETUP
+    assert '[ "$purpose" != test ] || $pip --require-hashes --no-deps --requirement requirements-reference.txt' in SETUP
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -62,7 +75,7 @@ def test_setup_runs_again_when_a_list_changes(name: str) -> None:
     assert name in fingerprint.split()
 
 
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("name", [*LISTS, *TOOLS])
 def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / name).read_text()
     entries = [entry for entry in re.split(r"\n(?=\S)", text.strip()) if not entry.startswith("#")]
