@@ -1,5 +1,8 @@
 """The clients that the appliance connects to its broker: the durable session, and one that only reads statistics."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 from typing import TypedDict
 
 from appliance.backoff import Backoff
@@ -9,7 +12,7 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.clock import Clock
 from appliance.config import Broker, Config
 from appliance.mqtt.client import Client
-from appliance.mqtt.transport import Transport, Unix, transport_to
+from appliance.mqtt.transport import Tcp, Tls, Transport, Unix, transport_to
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 SESSION_SECONDS = 14 * 86_400
@@ -80,11 +83,30 @@ def sweep_client(config: Config, broker: Mosquitto) -> Client:
     return Client(**_address(config, broker), clean_start=True, reconnect=False, receive_max=SWEEP_WINDOW)
 
 
-def probe_client(broker: Mosquitto, host: str) -> Client:
-    """Return a client of the probe's user, which comes in by the device listener at ``host``."""
+def probe_clients(broker: Mosquitto, host: str) -> Mapping[str, Callable[[], Client]]:
+    """Return what makes a client of the probe's user for each way in at ``host``, by who comes by it."""
+    listener, ways = broker.devices, dict[str, Transport]()
+    if listener.plain:
+        ways["devices"] = Tcp(host, listener.port)
+    if listener.tls_port is not None:
+        ways["devices under TLS"] = Tls(Tcp(host, listener.tls_port), _any_certificate(), host)
+    return {name: partial(_probe_client, broker, transport) for name, transport in ways.items()}
+
+
+def _any_certificate() -> SSLContext:
+    """Return a context that takes any certificate: it is this machine that answers on its own port.
+
+    Nothing is said of the certificate by the probe: the machine's clock may be wrong, and one by file may be of an
+    authority that this machine does not know.
+    """
+    context = SSLContext(PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, CERT_NONE
+    return context
+
+
+def _probe_client(broker: Mosquitto, transport: Transport) -> Client:
     return Client(
-        host,
-        broker.devices.port,
+        transport=transport,
         username=PROBE_USER,
         password=broker.probe_password,
         clean_start=True,

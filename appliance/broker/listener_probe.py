@@ -1,11 +1,12 @@
 """Whether devices can publish: a message through the device listener, as a device sends one, every few seconds.
 
-The probe connects with a user of its own, publishes a number at QoS 1, and its message must arrive on our connection.
+The probe connects with a user of its own, publishes a number at QoS 1, and its message must arrive on our connection;
+so it does by each way in, in clear text and under TLS.
 So the listener, the password file, the ACL and the broker's routing are tried together. Its topic is none of a device,
 so nothing of it reaches ingest. With an external broker nothing is probed: its listener and its users are not ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 
 import trio
@@ -27,12 +28,12 @@ DEADLINE = 5.0
 class ListenerProbe:
     """Publishes through the device listener. ``trouble`` is what devices meet there, None while they can publish.
 
-    ``connect`` makes a client of the probe's user, ``receiver`` a client of ours; both are connected here. ``interval``
-    is the seconds between two probes.
+    ``ways`` make a client of the probe's user, one for each way in, by the name of those who come by it; ``receiver``
+    is a client of ours. All are connected here. ``interval`` is the seconds between two probes.
     """
 
-    def __init__(self, connect: Callable[[], Client], receiver: Client, interval: float) -> None:
-        self._connect = connect
+    def __init__(self, ways: Mapping[str, Callable[[], Client]], receiver: Client, interval: float) -> None:
+        self._ways = ways
         self._receiver = receiver
         self._interval = interval
         self._numbers = count(1)
@@ -57,23 +58,30 @@ class ListenerProbe:
             self._progress = trio.Event()
 
     async def _round(self) -> float | None:
-        before, self._failure = self._failure, await self._probe()
+        before, self._failure = self._failure, await self._try_ways()
         self.trouble = self._failure if before is not None or self._failure is None else self.trouble
         return None if self._failure is None else min(RETRY_SECONDS, self._interval)
 
-    async def _probe(self) -> str | None:
+    async def _try_ways(self) -> str | None:
+        """Send one message by each way; return what went wrong first."""
+        for who, connect in self._ways.items():
+            if (trouble := await self._probe(who, connect)) is not None:
+                return trouble
+        return None
+
+    async def _probe(self, who: str, connect: Callable[[], Client]) -> str | None:
         """Send one message; return what went wrong."""
         number = next(self._numbers)
         try:
             with trio.fail_after(DEADLINE):
-                async with self._connect() as client:
+                async with connect() as client:
                     await client.publish(PROBE_TOPIC, str(number).encode())
                 while self.arrived < number:
                     await self._progress.wait()
         except trio.TooSlowError:
-            return f"a message to the device listener did not arrive within {DEADLINE:.0f} s"
+            return f"a message by the listener of {who} did not arrive within {DEADLINE:.0f} s"
         except NegativeAckError as error:
-            return f"the broker refuses what devices publish: {error}"
+            return f"the broker refuses what {who} publish: {error}"
         except (MqttError, OSError) as error:
-            return f"devices cannot connect: {error}"
+            return f"{who} cannot connect: {error}"
         return None

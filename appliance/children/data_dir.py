@@ -62,6 +62,7 @@ class RunFile(msgspec.Struct, frozen=True):
     web_url: str
     mqtt_host: str
     mqtt_port: int
+    """0 where devices reach the embedded broker under TLS alone."""
     database: str
     socket_dir: str | None
     mqtt_tls_port: int | None = None

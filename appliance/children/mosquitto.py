@@ -43,20 +43,25 @@ class Mosquitto:
         disk_full: Callable[[], str | None] = lambda: None,
         debug_logging: bool = False,
         bind_client_ids: bool = False,
+        plain: bool = True,
+        tls_port: int | None = None,
+        certificate: bytes | None = None,
     ) -> None:
         """``host:port`` is for devices, port 0 picks a free one. ``subscription`` is the topic filter that the
         session of ``data_dir.instance.mqtt_client_id`` must hold before devices are let in. ``on_line`` gets every
         line the broker prints, with our own client id masked; ``debug_logging`` makes it several lines a message,
         denied topics included. ``bind_client_ids``: the client id of a device is its user name. ``disk_full`` says why
-        the disk of ``data_dir`` is full, None while it is not."""
+        the disk of ``data_dir`` is full, None while it is not. ``tls_port`` is for devices under TLS, 0 for a free one,
+        with ``certificate``, PEM text that ends with its key; without ``plain`` they come in by that one alone."""
         self._program = BrokerProgram(
             data_dir,
-            files.DeviceListener(host, port, bind_client_ids),
+            files.DeviceListener(host, port, bind_client_ids, plain, tls_port),
             subscription,
             users or files.Users(),
             limits,
             on_line,
             debug_logging=debug_logging,
+            certificate=certificate,
         )
         self._keeper = Keeper(self._program, clock, patience or Patience(), disk_full)
         self._changing = trio.Lock()
@@ -68,8 +73,13 @@ class Mosquitto:
 
     @property
     def devices(self) -> files.DeviceListener:
-        """The listener for devices; its port is the real one once :meth:`run` has started."""
+        """The listener for devices; its ports are the real ones once :meth:`run` has started."""
         return self._program.devices
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate of the listener under TLS with its key, as it was written last."""
+        return self._program.certificate
 
     @property
     def probe_password(self) -> str:
@@ -147,12 +157,18 @@ class Mosquitto:
                 self._program.devices_wanted = False
                 await self._keeper.restart()
 
-    async def write(self, *, users: files.Users | None = None, debug_logging: bool | None = None) -> None:
+    async def write(
+        self,
+        *,
+        users: files.Users | None = None,
+        debug_logging: bool | None = None,
+        certificate: bytes | None = None,
+    ) -> None:
         """Write what is given into the broker's files; it reads them at its next start or :meth:`reload`.
 
         Raises OSError when the disk does not take them.
         """
-        await self._program.write(users, debug_logging)
+        await self._program.write(users, debug_logging, certificate)
 
     async def reload(self) -> bool:
         """Make the broker read its files again; return True once it applies them. Removed users are disconnected.

@@ -7,7 +7,7 @@ is back is acknowledged and dropped. Users are kept apart by what they are: the 
 each start and never leaves the process, so its user is of no use on the device listener.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ SQLITE_STORE = "mosquitto.sqlite3"
 PASSWORDS = "passwd"
 ACL = "acl"
 CONFIGURATION = "mosquitto.conf"
+CERTIFICATE = "listener.pem"
+"""The certificate of the listener under TLS, and its key."""
 SOCKET = "mosquitto.sock"
 LOG_TYPES = ("error", "warning", "notice", "information")
 TOPIC_BYTES = 4096
@@ -64,13 +66,28 @@ class BrokerLimits:
 
 @dataclass(frozen=True, slots=True)
 class DeviceListener:
-    """The address that devices connect to."""
+    """The address that devices connect to, in clear text, under TLS, or both."""
 
     host: str
     port: int
     bind_client_ids: bool
     """Whether the user name of a client is its client id, whatever it chose: no other user can end its connection, and
     all that share a user end each other's."""
+    plain: bool = True
+    """Whether ``port`` is open, where devices come in clear text."""
+    tls_port: int | None = None
+    """Where they come under TLS; None: nowhere."""
+
+    @property
+    def main_port(self) -> int:
+        """Return the port that devices are told if there is to be one: that in clear text, if it is open."""
+        return self.port if self.plain or self.tls_port is None else self.tls_port
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """Return the ports that are open, by the key of the configuration that chooses each."""
+        plain = {"broker.port": self.port} if self.plain else {}
+        return plain if self.tls_port is None else plain | {"broker.tls_port": self.tls_port}
 
 
 def password_file(private_hash: str, probe_hash: str, users: Users) -> str:
@@ -130,9 +147,13 @@ def configuration(
         "connection_messages true",
     ]
     if devices is not None:
-        lines += [f"listener {devices.port} {devices.host}", f"max_connections {limits.max_connections}"]
-        if devices.bind_client_ids:
-            lines.append("use_username_as_clientid true")  # of this listener alone: our session's id is a secret
+        for port in devices.ports.values():
+            lines += [f"listener {port} {devices.host}", f"max_connections {limits.max_connections}"]
+            if devices.bind_client_ids:
+                lines.append("use_username_as_clientid true")  # of this listener alone: our session's id is a secret
+            if port == devices.tls_port:
+                # The oldest version that is spoken; later ones are, too.
+                lines += [f"certfile {folder / CERTIFICATE}", f"keyfile {folder / CERTIFICATE}", "tls_version tlsv1.2"]
     # The private listener comes last: once it answers, the others do.
     lines.append(f"listener 0 {sockets / SOCKET}")
     return "\n".join([*lines, ""])

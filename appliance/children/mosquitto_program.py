@@ -37,12 +37,13 @@ PROGRAMS = frozenset({"mosquitto"})
 POLL_SECONDS = 0.005
 STOP_SECONDS = 10.0
 OPEN_FILES = 20_000
+"""Of each listener, which takes 10,000 connections at most."""
 RECEIPT = "broker-saved.json"
 PASSWORD_BYTES = 16
 
 # Lines that name client ids or come for each connection or each save: they go to the reader of broker refusals, not to
 # the log.
-UNLOGGED = re.compile(r"^(New connection|New client|Client |Saving in-memory database|Reloading config)")
+UNLOGGED = re.compile(r"^(New connection|New client|Client |OpenSSL Error|Saving in-memory database|Reloading config)")
 # A CONNECT packet (MQTT 5, 3.1) of protocol version 99, without a client id, and the line that the broker has for it.
 UNKNOWN_VERSION = b"\x10\x0c\x00\x04MQTT\x63\x00\x00\x00\x00\x00"
 UNKNOWN_VERSION_LINE = "Invalid protocol version 99 in CONNECT from"
@@ -80,6 +81,7 @@ class BrokerProgram:
         on_line: Callable[[str], None] | None,
         *,
         debug_logging: bool = False,
+        certificate: bytes | None = None,
     ) -> None:
         self.program: MosquittoProgram | None = None
         self.devices = devices
@@ -95,6 +97,7 @@ class BrokerProgram:
         self._subscription = subscription
         self._users = users
         self._debug_logging = debug_logging
+        self.certificate = certificate
         self._debug_lines = False
         self._writing = trio.Lock()
         self._limits = limits
@@ -115,7 +118,9 @@ class BrokerProgram:
         await stop_leftovers(self._folder / files.CONFIGURATION, PROGRAMS, polite=signal.SIGTERM)
         if self.devices.port == 0:
             self.devices = replace(self.devices, port=free_port(self.devices.host))
-        self._require_port()
+        if self.devices.tls_port == 0:
+            self.devices = replace(self.devices, tls_port=_other_free_port(self.devices.host, self.devices.port))
+        self._require_ports()
         self.devices_wanted = self._store_is_as_saved()
 
     async def prepare(self) -> Command:
@@ -129,7 +134,7 @@ class BrokerProgram:
         self._set_broken_store_aside()
         self.devices_open = self.devices_wanted and self._store_holds_subscription(self.program)
         if self.devices_open:
-            self._require_port()
+            self._require_ports()
             self._state_is_lost = False
         self._receipt.unlink(missing_ok=True)
         self.saves.started()
@@ -144,7 +149,7 @@ class BrokerProgram:
             account=self._account,
             stop_signal=signal.SIGTERM,
             stop_seconds=STOP_SECONDS,
-            open_files=OPEN_FILES,
+            open_files=OPEN_FILES * len(self.devices.ports),
         )
 
     async def until_ready(self, child: Child) -> None:  # noqa: ARG002 - the keeper's signature
@@ -201,8 +206,9 @@ class BrokerProgram:
             self.stores_lost += 1
             log.error("broker state lost", why=why)
 
-    async def write(self, users: files.Users | None, debug_logging: bool | None) -> None:
+    async def write(self, users: files.Users | None, debug_logging: bool | None, certificate: bytes | None) -> None:
         """Keep what is given, and write it unless the first start is still to come."""
+        self.certificate = self.certificate if certificate is None else certificate
         self._users = self._users if users is None else users
         self._debug_logging = self._debug_logging if debug_logging is None else debug_logging
         if self._rendered is not None:
@@ -230,6 +236,8 @@ class BrokerProgram:
             files.ACL: files.acl_file(self._users),
             files.PASSWORDS: files.password_file(self._private_hash, self._probe_hash, self._users),
         }
+        if self.certificate is not None:
+            bring_up_to_date(self._folder / files.CERTIFICATE, self.certificate, owner=self._account)
         for name, text in texts.items():
             bring_up_to_date(self._folder / name, text.encode(), owner=self._account)
         self._rendered = program
@@ -243,21 +251,9 @@ class BrokerProgram:
                 return False
         return True
 
-    def _require_port(self) -> None:
-        host, port = self.devices.host, self.devices.port
-        try:
-            if is_free(host, port):
-                return
-        except OSError as error:
-            raise ApplianceError(
-                f"Devices cannot be served on {host} port {port} ({error.strerror}): "
-                "set another broker.host or broker.port"
-            ) from None
-        owner = port_owner(port)
-        mend = "stop it, or set another broker.port"
-        if owner.user == USER or "/mosquitto" in (owner.command or ""):
-            mend = "if it is Debian's service, `systemctl disable --now mosquitto`, or set another broker.port"
-        raise ApplianceError(f"Port {port} is in use by {owner.describe()}: {mend}")
+    def _require_ports(self) -> None:
+        for key, port in self.devices.ports.items():
+            _require_port(self.devices.host, port, key)
 
     def store_bytes(self) -> int | None:
         """Return the size of the store on disk, None if there is none."""
@@ -313,3 +309,26 @@ class BrokerProgram:
         with contextlib.suppress(FileNotFoundError):
             self._store.rename(aside)
             self.lose_state(f"the store was damaged and is kept as {aside}")
+
+
+def _other_free_port(host: str, taken: int) -> int:
+    """Return a free port that is not ``taken``, which nobody listens on yet."""
+    while (port := free_port(host)) == taken:
+        pass
+    return port
+
+
+def _require_port(host: str, port: int, key: str) -> None:
+    """Check that devices can be served on ``port``, which ``key`` chooses. Raises ApplianceError."""
+    try:
+        if is_free(host, port):
+            return
+    except OSError as error:
+        raise ApplianceError(
+            f"Devices cannot be served on {host} port {port} ({error.strerror}): set another broker.host or {key}"
+        ) from None
+    owner = port_owner(port)
+    mend = f"stop it, or set another {key}"
+    if owner.user == USER or "/mosquitto" in (owner.command or ""):
+        mend = f"if it is Debian's service, `systemctl disable --now mosquitto`, or set another {key}"
+    raise ApplianceError(f"Port {port} is in use by {owner.describe()}: {mend}")

@@ -16,9 +16,11 @@ from appliance.broker.clients import external_transport
 from appliance.children.data_dir import read_run_file
 from appliance.cli import Invocation, showing
 from appliance.cli.database import running
-from appliance.config import Log
+from appliance.config import Config, Log
 from appliance.devices.topics import valid_id
 from appliance.errors import ApplianceError
+from appliance.mqtt.transport import TlsFiles, Transport, transport_to
+from appliance.mqtt.transport.address import parse
 from appliance.runtime.addresses import LOOPBACK
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
@@ -164,8 +166,16 @@ def _broker(
         host = LOOPBACK.get(running.mqtt_host, running.mqtt_host)
         if port is None and invocation.config.broker.url is not None:
             transport = external_transport(invocation.config.broker)
+        if port is None and not running.mqtt_port and running.mqtt_tls_port is not None:
+            transport = _under_tls(invocation.config, host, running.mqtt_tls_port)
         port = port or running.mqtt_port
     return BrokerAddress(host, port or 1883, username if password is not None else None, password, transport)
+
+
+def _under_tls(config: Config, host: str, port: int) -> Transport:
+    """Return the way to an embedded broker that is open under TLS alone: by the authority of its certificate."""
+    authority = config.data_dir / "tls" / "ca.pem" if config.broker.certificate_file is None else None
+    return transport_to(parse(f"mqtts://{f'[{host}]' if ':' in host else host}:{port}"), TlsFiles(authority))
 
 
 async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, run: str, shown: bool) -> OutcomeCounts:

@@ -101,8 +101,10 @@ async def look_at_ports(sight: Sight) -> Sequence[Listener]:
     """Return who listens on the ports of the dashboard and of devices."""
     web, broker = sight.config.web, sight.config.broker
     wanted = [("web.port", web.host, web.port)]
-    if broker.url is None:
+    if broker.url is None and broker.plain:
         wanted.append(("broker.port", broker.host, broker.port))
+    if broker.url is None and broker.tls_port is not None:
+        wanted.append(("broker.tls_port", broker.host, broker.tls_port))
     return [_listener(sight, key, host, port) for key, host, port in wanted if port]
 
 

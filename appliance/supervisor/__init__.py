@@ -61,6 +61,9 @@ class Serving:
     addresses: Sequence[str]
     mqtt_host: str
     mqtt_port: int
+    """0 where devices come under TLS alone."""
+    mqtt_tls_port: int | None
+    """Where they come to our own broker under TLS; None where they do not."""
     broker: str
     """The address of the broker, for people."""
     set_up_url: str | None
@@ -160,10 +163,12 @@ async def _serving(base: Foundation, storage: Storage, broker: BrokerAccess, das
     addresses = lan_addresses() if web.host in EVERYWHERE else [web.host]
     web_url = web.public_url or f"http://{addresses[0]}:{dashboard.port}"
     path = await onboarding.offer(storage.pool, base.clock)
-    mqtt_host, mqtt_port = broker.device_address(base.config)
+    mqtt_host, port = broker.device_address(base.config)
+    own = None if broker.embedded is None else broker.embedded.devices
+    plain, tls_port = (port, None) if own is None else (own.port if own.plain else 0, own.tls_port)
     set_up_url = None if path is None else web_url + path
-    shown = str(base.config.broker.address() or f"{mqtt_host}:{mqtt_port}")
-    return Serving(web_url, addresses, mqtt_host, mqtt_port, shown, set_up_url, broker.embedded is not None)
+    shown = str(base.config.broker.address() or f"{mqtt_host}:{port}")
+    return Serving(web_url, addresses, mqtt_host, plain, tls_port, shown, set_up_url, own is not None)
 
 
 def _run_file(base: Foundation, storage: Storage, serving: Serving) -> RunFile:
@@ -173,6 +178,7 @@ def _run_file(base: Foundation, storage: Storage, serving: Serving) -> RunFile:
         web_url=serving.web_url,
         mqtt_host=serving.mqtt_host,
         mqtt_port=serving.mqtt_port,
+        mqtt_tls_port=serving.mqtt_tls_port,
         database=storage.endpoint.shown(),
         socket_dir=str(base.data.sockets) if storage.endpoint.login_is_role else None,
     )

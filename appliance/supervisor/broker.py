@@ -10,7 +10,7 @@ from mqtt5 import QoS, RetainHandling
 
 from appliance.broker import listener_gate
 from appliance.broker.absence import watch_link
-from appliance.broker.clients import SUBSCRIPTION, probe_client, session_client, statistics_client
+from appliance.broker.clients import SUBSCRIPTION, probe_clients, session_client, statistics_client
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.floods.record import FloodRecord
 from appliance.broker.listener_probe import PROBE_SECONDS, ListenerProbe
@@ -34,6 +34,7 @@ from appliance.mqtt.transport.address import PORTS, Address
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
 from appliance.runtime.tree import Service
+from appliance.supervisor.certificates import certificate_of, follow_certificate
 from appliance.supervisor.floods import FloodDefence, make_defence, start_defence
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
@@ -113,13 +114,16 @@ class BrokerAccess:
         return not self.health().causes()
 
     def device_address(self, config: Config) -> tuple[str, int]:
-        """Return where devices publish: at a broker elsewhere by MQTT, also where we are there by another way."""
+        """Return where devices publish: at a broker elsewhere by MQTT, also where we are there by another way.
+
+        At our own it is the port under TLS only where there is no other.
+        """
         address = config.broker.address()
         if address is not None:
             return by_mqtt(address)
         assert self.embedded is not None  # noqa: S101 - for the type checker; there is one of the two
         listener = self.embedded.devices
-        return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.port
+        return (lan_addresses()[0] if listener.host in EVERYWHERE else listener.host), listener.main_port
 
 
 def by_mqtt(address: Address) -> tuple[str, int]:
@@ -235,7 +239,7 @@ def _probe(config: Config, embedded: Mosquitto | None) -> ListenerProbe | None:
         return None
     host = LOOPBACK.get(embedded.devices.host, embedded.devices.host)
     seconds = min(PROBE_SECONDS, config.delivery.heartbeat_seconds / PROBES_AN_INTERVAL)
-    return ListenerProbe(partial(probe_client, embedded, host), statistics_client(config, embedded), seconds)
+    return ListenerProbe(probe_clients(embedded, host), statistics_client(config, embedded), seconds)
 
 
 def _caught_up(base: Foundation, broker: BrokerAccess, pipeline: Pipeline) -> bool:
@@ -325,6 +329,9 @@ async def _start_mosquitto(base: Foundation, users: Users, log: BrokerLog) -> Mo
         disk_full=base.disk.look,
         debug_logging=log.refusals.debug_logging,
         bind_client_ids=config.broker.bind_client_ids,
+        plain=config.broker.plain,
+        tls_port=config.broker.tls_port,
+        certificate=None if config.broker.tls_port is None else await trio.to_thread.run_sync(certificate_of, base),
     )
     base.metrics.broker_unsaved.set_function(lambda: float(mosquitto.unsaved is not None))
     report = reports.report_child(lambda: mosquitto.status, lambda: mosquitto.program.version_text)
@@ -350,6 +357,8 @@ async def _let_devices_in(
     await tree.start("credentials sync", sync.run, broker.client.ready)
     await tree.start("listener gate", listener_gate.keep_gate, broker.client, mosquitto)
     await tree.start("broker refusals", broker.log.refusals.run, sync.request_debug_logging)
+    if mosquitto.devices.tls_port is not None:
+        await follow_certificate(base, mosquitto, broker.client)
 
 
 def broker_limits(config: Config) -> BrokerLimits:

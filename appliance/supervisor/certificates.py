@@ -5,9 +5,13 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from appliance.broker.listener_certificate import ListenerCertificate
 from appliance.children.data_dir import DataDir
+from appliance.children.mosquitto import Mosquitto
 from appliance.clock import Clock
 from appliance.config import Broker, Config, Web
+from appliance.mqtt.client import Client
+from appliance.runtime.address_changes import follow_addresses
 from appliance.runtime.addresses import EVERYWHERE, all_addresses
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist
@@ -32,6 +36,22 @@ async def open_certificates(base: Foundation) -> None:
     await persist(base.disk, certificates.open, what="certificates")
     base.clock.subscribe(lambda _step: certificates.look_now())
     await base.tree.start("certificates", certificates.run)
+    if certificates.ca is not None:
+        await base.tree.start("address changes", follow_addresses, certificates.look_now)
+
+
+def certificate_of(base: Foundation) -> bytes:
+    """Return the certificate of the devices' listener with its key, as PEM text. Reads a file."""
+    certificate = base.certificates.broker
+    assert certificate is not None  # noqa: S101 - for the type checker; who asks has a listener under TLS
+    return certificate.chain_file.read_bytes()
+
+
+async def follow_certificate(base: Foundation, mosquitto: Mosquitto, client: Client) -> None:
+    """Give the broker each new certificate of its listener."""
+    listener = ListenerCertificate(mosquitto, partial(certificate_of, base))
+    base.certificates.subscribe(listener.changed)
+    await base.tree.start("broker certificate", listener.run, client.ready)
 
 
 def _source(section: str, settings: Web | Broker) -> Source | None:

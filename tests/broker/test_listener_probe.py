@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mqtt5 import QoS
 from structlog.testing import capture_logs
 
 from appliance.broker.accounts import PROBE_TOPIC, hash_password
-from appliance.broker.clients import probe_client
+from appliance.broker.clients import probe_clients
 from appliance.broker.listener_probe import ListenerProbe
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
@@ -67,7 +66,7 @@ async def serving(folder: Path) -> AsyncIterator[tuple[Mosquitto, Path]]:
 
 @contextlib.asynccontextmanager
 async def probing(mosquitto: Mosquitto) -> AsyncIterator[ListenerProbe]:
-    probe = ListenerProbe(partial(probe_client, mosquitto, "127.0.0.1"), ours(mosquitto), INTERVAL)
+    probe = ListenerProbe(probe_clients(mosquitto, "127.0.0.1"), ours(mosquitto), INTERVAL)
     async with trio.open_nursery() as nursery:
         await nursery.start(probe.run)
         yield probe
