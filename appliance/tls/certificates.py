@@ -11,7 +11,6 @@ was checked as a whole, never a file that somebody is writing.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,7 +19,7 @@ import trio
 from appliance.children.files import make_folder
 from appliance.clock import Clock
 from appliance.errors import ApplianceError
-from appliance.runtime.periodic import First, every
+from appliance.runtime.periodic import every
 from appliance.tls.authority import Authority
 from appliance.tls.by_file import FileCertificate
 from appliance.tls.dates import Moment
@@ -143,8 +142,7 @@ class Certificates:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look again every LOOK_SECONDS, for ever."""
-        again = partial(every, LOOK_SECONDS, self._round, chore="certificates", first=First.AFTER_INTERVAL)
-        await again(woken=self._woken, task_status=task_status)
+        await every(LOOK_SECONDS, self._round, chore="certificates", woken=self._woken, task_status=task_status)
 
     async def _woken(self) -> None:
         await self._wake.wait()
