@@ -47,7 +47,6 @@ def test_devices_that_know_the_ca_come_back_at_the_new_address(appliance: Applia
     lan.give(NEW)
     lan.give(NEW_V6)
     _until(lambda: published(NEW, 2))
-    print(appliance.log.read_text())
     assert not published(OLD, 3)
 
     leaf = x509.load_pem_x509_certificate((appliance.data_dir / "tls" / "leaf.pem").read_bytes())
