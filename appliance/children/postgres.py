@@ -16,10 +16,11 @@ from appliance.children.data_dir import DataDir
 from appliance.children.files import bring_up_to_date, make_folder, sync_folder, write_atomically
 from appliance.children.keeper import SHOWN_LINES, ChildStatus, Keeper, Patience, Readiness
 from appliance.children.leftovers import stop_leftovers
+from appliance.children.other_major import room_for_both
 from appliance.children.polling import until
 from appliance.children.postgres_log import make_segments, segment_size
 from appliance.children.process import Child, Command, spare_when_memory_ends, spawn
-from appliance.children.programs import PostgresPrograms, find_postgres
+from appliance.children.programs import OtherMajorError, PostgresPrograms, find_postgres
 from appliance.clock import Clock
 from appliance.disk.reserve import measure
 from appliance.errors import ApplianceError
@@ -143,7 +144,7 @@ class _PostgresProgram:
         for folder in (self._unfinished, self._cluster):
             await stop_leftovers(folder, PROGRAMS, polite=signal.SIGINT, seconds=self._leftovers_seconds)
         self._leftovers_seconds = ORPHAN_SECONDS
-        self.programs = await find_postgres(self._data_version())
+        self.programs = await self._find()
         if not (self._cluster / "PG_VERSION").exists():
             await self._make_cluster(self.programs, account)
         self._render(account)
@@ -187,11 +188,26 @@ class _PostgresProgram:
     async def ended(self, child: Child) -> None:
         """Record nothing: the data folder is complete by itself."""
 
-    def _data_version(self) -> int | None:
+    async def _find(self) -> PostgresPrograms:
+        """Return the programs for the data that are there. Raises OtherMajorError with the room on the disk."""
         try:
-            return int((self._cluster / "PG_VERSION").read_text())
+            return await find_postgres(self._data_version())
+        except OtherMajorError as error:
+            if not error.installed:
+                raise
+            room = await trio.to_thread.run_sync(room_for_both, self._cluster)
+            raise OtherMajorError(error.major, error.installed, room) from None
+
+    def _data_version(self) -> int | None:
+        path = self._cluster / "PG_VERSION"
+        try:
+            return int(path.read_text())
         except FileNotFoundError:
             return None
+        except ValueError:
+            raise ApplianceError(
+                f"{path} is damaged: restore a backup with `appliance restore FILE --replace`"
+            ) from None
 
     def _is_ready(self, pid: int) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +41,30 @@ class MosquittoProgram:
         return ".".join(map(str, self.version))
 
 
+class OtherMajorError(ApplianceError):
+    """The data are of a major version that is not installed, and a Postgres of another one cannot start them."""
+
+    def __init__(self, major: int, installed: Sequence[int], room: str = "") -> None:
+        """``installed`` are the major versions that are here; ``room`` says what room on the disk the way takes."""
+        package = f"`apt-get install postgresql-{major}`"
+        if not installed:
+            super().__init__(f"The data were written by PostgreSQL {major}, which is not on this machine: {package}")
+        else:
+            here = " and ".join(map(str, sorted(installed)))
+            super().__init__(
+                f"The data were written by PostgreSQL {major}, and here is PostgreSQL {here}, which cannot start them."
+                f" Take them along in a backup: `appliance backup FILE` with the program or the image that ran before,"
+                f" then `appliance restore FILE --replace` with this one.{room}"
+                f" Or, not in a container, install the former Postgres beside the new one: {package}"
+            )
+        self.major = major
+        self.installed = tuple(installed)
+
+
 async def find_postgres(major: int | None) -> PostgresPrograms:
     """Return the newest Postgres from 15 on, or exactly ``major`` when data of that version exist.
 
-    Raises :class:`ApplianceError` that names the Debian package to install.
+    Raises :class:`ApplianceError` that names the Debian package to install, OtherMajorError among them.
     """
     found: dict[int, Path] = {}
     for folder in _postgres_folders():
@@ -52,10 +73,7 @@ async def find_postgres(major: int | None) -> PostgresPrograms:
             found[int(match[1])] = folder
     if major is not None:
         if major not in found:
-            raise ApplianceError(
-                f"The data were written by PostgreSQL {major}, which is not on this machine: "
-                f"`apt-get install postgresql-{major}`"
-            )
+            raise OtherMajorError(major, [version for version in found if version >= OLDEST_POSTGRES])
         return PostgresPrograms(found[major], major)
     newest = max(found, default=0)
     if newest < OLDEST_POSTGRES:

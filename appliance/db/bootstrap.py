@@ -18,6 +18,9 @@ from appliance.errors import ApplianceError
 MINIMUM_VERSION = 15
 """Of Postgres: below, everybody may create tables in the schema ``public``."""
 
+NEW_DATABASE = "TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C'"
+"""Text sorts as in a cluster of our own, by code point, which no release of the operating system changes."""
+
 WRITERS = (
     "lo_creat",
     "lo_create",
@@ -102,7 +105,7 @@ async def _create(connection: Connection[Any], dbname: str) -> None:
     cursor = await connection.execute(STATEMENTS["database_exists"], {"name": dbname})
     if await cursor.fetchone() is None:
         await connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
+            sql.SQL("CREATE DATABASE {} OWNER {} " + NEW_DATABASE).format(
                 sql.Identifier(dbname), sql.Identifier(roles.OWNER)
             )
         )
@@ -189,7 +192,7 @@ def _dba(login: str, dbname: str, error: psycopg.Error) -> str:
     names = ", ".join(role.name for role in roles.ROLES)
     lines = [role.definition() for role in roles.ROLES]
     lines += [f'GRANT {names} TO "{login}"']
-    lines += [f"CREATE DATABASE \"{dbname}\" OWNER {roles.OWNER} TEMPLATE template0 ENCODING 'UTF8'"]
+    lines += [f'CREATE DATABASE "{dbname}" OWNER {roles.OWNER} {NEW_DATABASE}']
     return (
         f"the login {login} may not prepare the database ({str(error).strip()});"
         f" as a superuser run what is missing of: {'; '.join(lines)};"

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 from appliance.db import statements
+from appliance.db.collations import changed
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 
@@ -35,6 +36,8 @@ class ServerFacts:
     """Days with readings."""
     telemetry_since: date | None
     """The first of them."""
+    collations: tuple[str, ...]
+    """What has changed in the order of text since the indexes were built, in words; nothing as a rule."""
 
 
 async def read_facts(connection: Connection[Any]) -> ServerFacts:
@@ -45,4 +48,5 @@ async def read_facts(connection: Connection[Any]) -> ServerFacts:
     tables = tuple(TableSize(*row) for row in await cursor.fetchall())
     cursor = await connection.execute(STATEMENTS["telemetry_days"])
     days, since = require(await cursor.fetchone(), "telemetry")
-    return ServerFacts(version.partition(" ")[0], size, connections, most, tables, days, since)
+    sorted_otherwise = tuple(each.text for each in await changed(connection))
+    return ServerFacts(version.partition(" ")[0], size, connections, most, tables, days, since, sorted_otherwise)

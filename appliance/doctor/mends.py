@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from psycopg import sql
+
 from appliance.config import Config
+from appliance.db import collations
 from appliance.db.audit import Entry, record
 from appliance.db.change_context import ChangeContext
 from appliance.db.partitions import ensure_partitions
+from appliance.db.roles import INGEST, OWNER
 from appliance.db.trio_psycopg import Connection
 from appliance.doctor import files
 from appliance.doctor.check import Result
@@ -43,6 +47,13 @@ async def _make_partitions(ground: Ground) -> Mapping[str, Any]:
     return {"made": await ensure_partitions(ground.connection, first, today + timedelta(days=DAYS_AHEAD))}
 
 
+async def _rebuild_indexes(ground: Ground) -> Mapping[str, Any]:
+    await ground.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
+    rebuilt = await collations.rebuild(ground.connection)
+    await ground.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(INGEST)))
+    return {"rebuilt": rebuilt}
+
+
 async def _close_files(ground: Ground) -> Mapping[str, Any]:
     folder = ground.config.data_dir
     return {"closed": [str(path.relative_to(folder)) for path in files.close(list(files.modes(folder)))]}
@@ -50,6 +61,7 @@ async def _close_files(ground: Ground) -> Mapping[str, Any]:
 
 MENDS: Mapping[str, Mend] = {
     "partitions": Mend("make the missing partitions of telemetry", _make_partitions),
+    "collations": Mend("build the indexes anew whose order of text has changed", _rebuild_indexes),
     "permissions": Mend("close the files of data_dir to other users of this machine", _close_files),
 }
 

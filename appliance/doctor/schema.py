@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from appliance.db import statements
+from appliance.db.collations import ChangedCollation, changed
 from appliance.db.migrations import Applied, outstanding, read_applied, shipped
 from appliance.db.partitions import read_days
 from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
@@ -94,6 +95,21 @@ def judge_partitions(days: Days) -> Iterable[Finding]:
             f"{len(missing)} days have no partition: {shown}",
             "start the appliance, which makes them, or run `appliance doctor --mend`",
         )
+
+
+async def look_at_collations(sight: Sight) -> Sequence[ChangedCollation]:
+    """Return the collations that sort otherwise than when the indexes were built."""
+    return await changed(sight.database)
+
+
+def judge_collations(collations: Sequence[ChangedCollation]) -> Iterable[Finding]:
+    """Judge whether text sorts as the indexes were built: one of another order misses rows, and takes some twice."""
+    for each in collations:
+        indexes = ", ".join(each.indexes) or "no index of the appliance"
+        mend = "`appliance doctor --mend`, which builds them anew"
+        if each.name is not None:
+            mend = f"as a superuser: REINDEX INDEX of each; ALTER COLLATION {each.name} REFRESH VERSION;"
+        yield broken(f"{each.text}, with another order of text; on it depend {indexes}", mend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,13 @@ CHECKS: tuple[Check[Any], ...] = (
         schema.judge_partitions,
         mend="partitions",
     ),
+    Check(
+        "collations",
+        "Text sorts as the indexes were built.",
+        schema.look_at_collations,
+        schema.judge_collations,
+        mend="collations",
+    ),
     Check("roles", "P19: the four roles are what they should be.", rights.look_at_roles, rights.judge_roles),
     Check("rights", "P20: readings and audit are never rewritten.", rights.look_at_rights, rights.judge_rights),
     Check("row_level_security", "P19: Postgres keeps tenants apart.", rights.look_at_walls, rights.judge_walls),

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from psycopg.conninfo import make_conninfo
 
 from appliance.alerts.alert import ALERTS_CHANNEL
 from appliance.alerts.maintenance.book import MAINTENANCE_CHANNEL
 from appliance.children.postgres import Postgres
-from appliance.db import bootstrap
+from appliance.db import bootstrap, collations
 from appliance.db.changes import Changes, Connect
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.pool import Pool, open_pool
@@ -28,6 +29,8 @@ from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist, some_room
 from appliance.upgrade.migration import Agreed, Upgrade
+
+log = structlog.get_logger(__name__)
 
 SUPERUSER = "postgres"
 """The superuser of the embedded Postgres; used to prepare it, never to serve."""
@@ -66,6 +69,7 @@ async def open_storage(base: Foundation) -> Storage:
         open_pool(endpoint.conninfo(INGEST), name="ingest", min_size=2, max_size=size),
         report=reports.report_connections,
     )
+    await _judge_collations(pool)
     newest = await persist(base.disk, partial(timekeeping.settle_start, base, pool), what="clock")
     await tree.start("partitions", keep_ahead, pool, base.clock, base.config.retention.days)
     web_pool = await tree.open(
@@ -109,3 +113,15 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     await persist(base.disk, upgrade.run, what="schema")
     await some_room(base.disk)
     return postgres, endpoint
+
+
+async def _judge_collations(pool: Pool) -> None:
+    """Log which indexes may miss rows, since text sorts otherwise than when they were built."""
+    async with pool.connection() as connection:
+        for each in await collations.changed(connection):
+            log.warning(
+                "text sorts otherwise than in the indexes",
+                cause=each.text,
+                indexes=list(each.indexes),
+                mend="appliance doctor --mend",
+            )

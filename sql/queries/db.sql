@@ -100,3 +100,18 @@ ORDER BY 2 DESC, 1
 SELECT count(*), min(to_date(right(c.relname, 8), 'YYYYMMDD'))
 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'telemetry'::regclass AND pg_relation_size(c.oid) > 0
+
+-- name: collation_of_database
+-- The version by which it was created, and the present one; NULL where nothing can change (C, C.UTF-8).
+SELECT d.datcollversion, pg_database_collation_actual_version(d.oid)
+FROM pg_database AS d WHERE d.datname = current_database()
+
+-- name: collated_indexes
+-- Indexes of ours by the collation of the database (NULL), and by others that can change.
+SELECT DISTINCT t.relname::text, CASE WHEN c.collprovider <> 'd' THEN c.collname::text END, c.collversion,
+  CASE WHEN c.collprovider <> 'd' THEN pg_collation_actual_version(c.oid) END
+FROM pg_index AS i
+JOIN pg_class AS t ON t.oid = i.indexrelid AND t.relkind = 'i' AND t.relnamespace = 'public'::regnamespace
+CROSS JOIN LATERAL unnest(i.indcollation::oid[]) AS used (oid)
+JOIN pg_collation AS c ON c.oid = used.oid AND c.collname NOT IN ('C', 'POSIX')
+ORDER BY 1, 2

@@ -1,6 +1,7 @@
 """The embedded Postgres, for real: durable, private, and up again whatever happened to it."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -194,3 +195,29 @@ async def test_frozen_it_is_found_by_asking_it_and_started_again(data_path: Path
             assert postgres.status.pid != before
             assert not Path(f"/proc/{before}").exists()
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        (
+            "16\n",
+            r"PostgreSQL 16, and here is PostgreSQL \d+.*`appliance backup FILE` .*`appliance restore FILE --replace`",
+        ),
+        ("", r"PG_VERSION is damaged: restore a backup with `appliance restore FILE --replace`"),
+    ],
+)
+async def test_data_of_another_major_version_are_refused_with_the_way_and_its_room(
+    data_path: Path, version: str, told: str
+) -> None:
+    (data_path / "postgres" / "PG_VERSION").write_text(version)
+    with open_data_dir(data_path) as data_dir:
+        postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock())
+        with pytest.raises(ApplianceError, match=told) as refused:
+            await postgres.run()
+    if version:
+        told = r"need about (\d+) MB beside the old ones, and FILE at most some (\d+) MB; [\d,]+ MB are free"
+        room = re.search(told, str(refused.value))
+        assert room is not None
+        assert int(room[1]) > 2 * 128
+        assert 0 < int(room[2]) < 100

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.children import programs
-from appliance.children.programs import find_mosquitto, find_postgres
+from appliance.children.programs import OtherMajorError, find_mosquitto, find_postgres
 from appliance.errors import ApplianceError
 
 
@@ -43,7 +43,15 @@ async def test_the_newest_postgres_serves_new_data_and_the_same_serves_old(bare:
         install_postgres(bare / "postgresql" / major / "bin", f"{major}.1")
     assert (await find_postgres(None)).major == 17
     assert (await find_postgres(15)).folder == bare / "postgresql" / "15" / "bin"
-    with pytest.raises(ApplianceError, match="apt-get install postgresql-16`"):
+    with pytest.raises(OtherMajorError, match=r"by PostgreSQL 16, and here is PostgreSQL 15 and 17, which"):
+        await find_postgres(16)
+
+
+async def test_data_of_a_postgres_that_is_not_here_name_its_package(bare: Path) -> None:
+    with pytest.raises(OtherMajorError, match="not on this machine: `apt-get install postgresql-16`"):
+        await find_postgres(16)
+    install_postgres(bare / "postgresql" / "14" / "bin", "14.1")
+    with pytest.raises(OtherMajorError, match="not on this machine: `apt-get install postgresql-16`"):
         await find_postgres(16)
 
 
