@@ -122,7 +122,7 @@ COMMON = FRAMEWORKS | {"mount", "platform"}
 WEB: Mapping[str, set[str]] = {
     "app": {"*"},
     "mount": {"page", "platform", "ports"},
-    "platform": {"access", "live"},
+    "platform": {"access", "http", "live"},
     "ports": {
         "page",
         "alerts.port",
@@ -155,6 +155,7 @@ WEB: Mapping[str, set[str]] = {
     "subscriptions": COMMON | {"tenants.actions"},  # what is sold is sold to a tenant, and its page says to whom
     "system": COMMON,
     "tenants": COMMON | {"audit.labels", "subscriptions.labels"},  # a tenant's page shows its newest changes
+    "trust": COMMON | {"devices.port"},  # it says how devices publish with the CA
 }
 
 

@@ -73,6 +73,8 @@ async def open_dashboard(
         instance=base.instance,
         public_url=base.config.web.public_url,
         trusted_proxies=base.config.web.trusted_proxies,
+        tls=None,
+        certificates=base.certificates,
         clock=clock,
         pool=pool,
         access=Access(pool, storage.web_pool, clock),

@@ -20,7 +20,7 @@ from appliance.web.http import files, hardening, probes
 from appliance.web.http.body import request_class
 from appliance.web.http.files import StaticFiles
 from appliance.web.http.forwarding import Forwarding
-from appliance.web.http.hardening import RequestLimits
+from appliance.web.http.hardening import HostPolicy, RequestLimits
 from appliance.web.http.request_id import HEADER, request_id
 from appliance.web.ingest.install import install as ingest
 from appliance.web.integrations.install import install as integrations
@@ -51,6 +51,7 @@ from appliance.web.sites.install import install as sites
 from appliance.web.subscriptions.install import install as subscriptions
 from appliance.web.system.install import install as system
 from appliance.web.tenants.install import install as tenants
+from appliance.web.trust.install import install as trust
 
 CONCEPTS = (
     sign_in,
@@ -71,6 +72,7 @@ CONCEPTS = (
     audit,
     system,
     ingest,
+    trust,
 )
 """The concepts of the dashboard; each installs its own routes and live parts. A new one is one entry more."""
 REMEMBER = 3.0
@@ -86,8 +88,9 @@ class Dashboard(QuartTrio):
         super().__init__("appliance.web", static_folder=None, template_folder=None)
         self._platform = platform
         self.limits = limits
-        self.hosts = hardening.host_policy(platform.public_url)
-        self.forwarding = Forwarding(platform.trusted_proxies, platform.public_url)
+        self.tls = platform.tls
+        self._own_hosts = hardening.host_policy(platform.public_url)
+        self.forwarding = Forwarding(platform.trusted_proxies, platform.public_url, own_tls=self.tls is not None)
         self.live_sockets = LiveSockets()
         self.live_pages = LivePages()
         self.nav_counts = NavCountReader(platform.access, platform.clock, platform.maintenance, platform.grace)
@@ -96,6 +99,11 @@ class Dashboard(QuartTrio):
         self.config["BODY_TIMEOUT"] = None  # the body's own deadline is its rate
         self.request_class = request_class(limits)
         self.config["RESPONSE_TIMEOUT"] = None  # the server bounds each send instead
+
+    @property
+    def hosts(self) -> HostPolicy:
+        """Return the names of this machine, of ``web.public_url`` and of the present certificate."""
+        return self._own_hosts if self.tls is None else self._own_hosts.with_names(self.tls.names)
 
     async def remember(self) -> None:
         """Fill the live view from the database; if that fails, the view starts empty."""
@@ -139,7 +147,7 @@ def create_app(platform: Platform, ports: Ports, limits: RequestLimits) -> Dashb
     """Build the dashboard. It holds no connection and starts no task of its own."""
     app = Dashboard(platform, limits)
     static = StaticFiles(asset("static"))
-    templates = Templates(static, platform.name)
+    templates = Templates(static, platform.name, lambda: platform.certificates.ca is not None)
     renderer = PageRenderer(
         platform,
         templates,

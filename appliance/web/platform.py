@@ -15,6 +15,7 @@ from appliance.renewals.policy import RenewalPolicy
 from appliance.web.access.auth import Viewer
 from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.transactions import Access
+from appliance.web.http.tls import CertificateSource, ServerTls
 from appliance.web.live.feed import LiveFeed
 
 
@@ -42,6 +43,10 @@ class Platform:
     """``web.public_url``: the address that people use, if it is not the machine's own."""
     trusted_proxies: Sequence[str]
     """``web.trusted_proxies``: addresses and networks whose ``X-Forwarded-*`` headers count."""
+    tls: ServerTls | None
+    """The TLS of the dashboard's port; None: it speaks plain HTTP alone."""
+    certificates: CertificateSource
+    """Those of the dashboard and of the device listener, and the CA that people and devices are to trust."""
     clock: Clock
     pool: Pool
     """Connections of the role ``appliance_ingest``, which sees all tenants. Requests of people go through

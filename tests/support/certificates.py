@@ -11,8 +11,9 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 DAY = dt.timedelta(days=1)
 
 
@@ -49,9 +50,9 @@ class Authority:
         self.pem = _pem(self._certificate)
 
     @lru_cache  # noqa: B019 - a CA of a test lives as long as its module
-    def certificate(self, *names: str, expired: bool = False) -> Certificate:
+    def certificate(self, *names: str, expired: bool = False, key: Key | None = None) -> Certificate:
         """Return a certificate for names and IP addresses, valid for a day, or until yesterday."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
         signed = _sign(_name(names[0]), key, self._name, self._key, (alternatives,), past=expired)
         return Certificate(_pem(signed), _key_pem(key))
@@ -70,7 +71,7 @@ def _general(name: str) -> x509.GeneralName:
 
 def _sign(
     subject: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: Key,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
     extensions: Sequence[x509.ExtensionType],
@@ -89,7 +90,7 @@ def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+def _key_pem(key: Key) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()

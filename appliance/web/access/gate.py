@@ -199,7 +199,7 @@ def _scope_missing(scopes: frozenset[Scope]) -> Response | None:
 async def _check_origin(public_url: str | None, expected: str) -> None:
     """Refuse a change that no page of this appliance sent. Browsers name the origin; the token proves it."""
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-    foreign = origin is not None and not hardening.same_origin(origin, request.host, public_url)
+    foreign = origin is not None and not hardening.same_origin(origin, request.scheme, request.host, public_url)
     if foreign or site not in {None, "same-origin", "none"}:
         abort(HTTPStatus.FORBIDDEN, "The request came from another site.")
     given = request.headers.get(HEADER)

@@ -17,6 +17,8 @@ class Lines:
     curl: str
     claim: str
     """Over MQTT as the tenant's claim user, for a device without a credential of its own."""
+    needs_ca: bool
+    """Whether one of them reads the appliance's CA from ``ca.crt``."""
 
 
 def lines(
@@ -34,8 +36,9 @@ def lines(
     return Lines(
         mosquitto=listener.command(host, device_user(tenant_id, device_id), password),
         claim=listener.command(host, device_user(tenant_id, device_id), password, user=tenant_id),
+        needs_ca=listener.needs_ca,
         curl=(
-            f"curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+            f"curl{listener.http_options if url.startswith('https:') else ''} -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
             f"-d '{{\"temperature\": 21.5}}' {address}"
         ),
     )

@@ -9,6 +9,9 @@ from appliance.broker.floods.record import Flooder
 from appliance.broker.refusals import BrokerRefusal
 from appliance.ingest.limits.terms import BucketState
 
+OWN_CA = "ca.crt"
+"""The file into which the page on trusting the appliance, and the commands on it, put its CA."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListenerAddress:
@@ -18,6 +21,13 @@ class ListenerAddress:
     port: int
     options: str = ""
     """What the command needs beside them, for TLS."""
+    http_options: str = ""
+    """What ``curl`` needs for the appliance's own address under TLS."""
+
+    @property
+    def needs_ca(self) -> bool:
+        """Return whether a command reads the appliance's CA from ``ca.crt``."""
+        return OWN_CA in self.options or OWN_CA in self.http_options
 
     def command(self, page_host: str, device: str, password: str, *, user: str | None = None) -> str:
         """Return the command that sends a first reading of ``device`` (``TENANT/device/DEVICE``).

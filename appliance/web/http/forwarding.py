@@ -43,12 +43,14 @@ class Forwarding:
     """The proxies that are believed, and the address that people use.
 
     ``trusted``: addresses and networks, as ``web.trusted_proxies`` has them. Raises ValueError for anything else.
+    ``own_tls``: whether the appliance speaks TLS itself. Without, only a proxy can serve an address that is https.
     """
 
-    def __init__(self, trusted: Iterable[str], public_url: str | None) -> None:
+    def __init__(self, trusted: Iterable[str], public_url: str | None, *, own_tls: bool) -> None:
         self._trusted = tuple(ip_network(text, strict=False) for text in trusted)
         public = urlsplit(public_url or "")
-        self._tls_host = public.netloc.lower().encode() if public.scheme == "https" else None
+        by_proxy = public.scheme == "https" and not own_tls
+        self._tls_host = public.netloc.lower().encode() if by_proxy else None
 
     def trusts(self, peer: str) -> bool:
         """Return whether an address is that of a proxy whose headers count."""
@@ -59,17 +61,17 @@ class Forwarding:
         """Return whether connections from there may be on behalf of everybody: a proxy's, named or on this machine."""
         return is_loopback(peer) or self.trusts(peer)
 
-    def sender_of(self, peer: str, headers: Headers, http_version: bytes) -> Sender:
-        """Return who sent the request with these headers over a connection from ``peer``."""
+    def sender_of(self, peer: str, headers: Headers, http_version: bytes, *, secure: bool) -> Sender:
+        """Return who sent the request with these headers over a connection from ``peer``; ``secure``: over TLS."""
         host = next((value for name, value in headers if name == b"host"), None)
-        scheme: Literal["http", "https"] = "http"
+        scheme: Literal["http", "https"] = "https" if secure else "http"
         address = str(_address(peer) or peer)
         if self.trusts(peer):
             address, hops = self._client(address, _listed(headers, FOR))
             host = _written_at(_listed(headers, HOST), hops) or host
             scheme = _SCHEMES.get(_written_at(_listed(headers, PROTO), hops).lower(), scheme)
         if host is not None and host.lower() == self._tls_host:
-            scheme = "https"  # the appliance speaks no TLS itself, so only a proxy can serve that address
+            scheme = "https"
         return Sender(address, scheme, host, self._is_here(peer, headers, http_version))
 
     def _client(self, peer: str, written: list[bytes]) -> tuple[str, int]:

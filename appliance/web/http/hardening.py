@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -60,6 +60,8 @@ class RequestLimits:
     """For the start of a request body, counted from its first read; then it must have come at ``body_rate``, or 408."""
     body_rate: int = 8 * 1024
     """Bytes a second: the slowest line on which the largest body is still taken, in 138 seconds."""
+    handshake_time: float = 5.0
+    """For the first byte of a connection and the whole handshake of TLS, where the dashboard speaks TLS."""
     send_time: float = 10.0
     """For a peer to receive what is sent to it; then its connection is cut."""
     connections: int = 512
@@ -108,6 +110,10 @@ class RequestVerdict:
 
     status: HTTPStatus
     detail: str
+    location: bytes | None = None
+    """Where to ask instead, for a redirect."""
+    problem: bytes | None = None
+    """The body for a caller of the API (RFC 9457)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,11 @@ class HostPolicy:
     """
 
     names: frozenset[str]
+    """In lower case; one that begins with ``*.`` stands for any first label, as in certificates (RFC 6125 §6.4.3)."""
+
+    def with_names(self, more: Iterable[str]) -> "HostPolicy":
+        """Return the policy that answers to more names, those of a certificate."""
+        return HostPolicy(self.names | {name.rstrip(".").lower() for name in more})
 
     def admits(self, host: str, local: str) -> bool:
         """Return whether the Host header ``host`` names this appliance."""
@@ -126,13 +137,27 @@ class HostPolicy:
         if match is None:
             return False
         name = match["name"].strip("[]").rstrip(".").lower()
+        if name == local or self.names_itself(name):
+            return True
+        address = _address(name)
+        return address is not None and (address.is_private or address.is_link_local)
+
+    def names_itself(self, name: str) -> bool:
+        """Return whether a lower-case name or an address is among the names, by a wildcard at least."""
         if name in self.names:
             return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return address.is_private or address.is_link_local or name == local
+        address = _address(name)
+        if address is not None:
+            return str(address) in self.names
+        first, dot, rest = name.partition(".")
+        return bool(first and dot) and f"*.{rest}" in self.names
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None
 
 
 def host_policy(public_url: str | None) -> HostPolicy:
@@ -189,15 +214,20 @@ def _wrong_host(head: RequestHead, hosts: HostPolicy) -> RequestVerdict | None:
     return None
 
 
-def same_origin(origin: str | None, host: str | None, public_url: str | None) -> bool:
-    """Return whether ``origin`` is a page of this appliance (RFC 6455 §10.2); browsers always send Origin."""
+def same_origin(origin: str | None, scheme: str, host: str | None, public_url: str | None) -> bool:
+    """Return whether ``origin`` is a page of this appliance (RFC 6455 §10.2); browsers always send Origin.
+
+    Under TLS (``scheme`` https or wss) a page over plain HTTP is none of ours: anybody on the way can have written it.
+    Over plain HTTP one over TLS is: a proxy that names nobody may stand before us.
+    """
     if not origin or not host:
         return False
     ours = {host.lower()}
     if public_url is not None:
         ours.add(urlsplit(public_url).netloc.lower())
     parts = urlsplit(origin.lower())
-    return parts.scheme in {"http", "https"} and parts.netloc in ours
+    schemes = {"https"} if scheme in {"https", "wss"} else {"http", "https"}
+    return parts.scheme in schemes and parts.netloc in ours
 
 
 class ConnectionSlots:

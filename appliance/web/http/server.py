@@ -1,5 +1,7 @@
 """Serves the dashboard: Hypercorn's HTTP/1.1 and WebSocket protocol behind the appliance's own rules, limits and drain.
 
+One port speaks TLS and plain HTTP, as each connection's first byte asks for (:mod:`appliance.web.http.stream`).
+
 Hypercorn's ``serve`` upgrades to clear-text HTTP/2, lets a peer that stops reading delay the shutdown, and waits its
 whole graceful time for open WebSockets. So the accept loop and the connection are written here; the protocol is
 Hypercorn's.
@@ -31,6 +33,10 @@ from appliance.web.http import hardening
 from appliance.web.http.forwarding import HERE, Forwarding, Sender, without_proxy_headers
 from appliance.web.http.hardening import ConnectionSlots, HostPolicy, RequestHead, RequestLimits, RequestVerdict
 from appliance.web.http.listener import open_listener
+from appliance.web.http.plain import judge_plain
+from appliance.web.http.stream import HandshakeError, PeerStream, begins_handshake, open_stream
+from appliance.web.http.tls import STRICT_TRANSPORT_SECURITY, ServerTls
+from appliance.web.openapi.problem import CONTENT_TYPE
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +51,10 @@ class Application(Protocol):
     @property
     def forwarding(self) -> Forwarding:
         """Return which proxies are believed."""
+
+    @property
+    def tls(self) -> ServerTls | None:
+        """Return the TLS of the port; None: it speaks plain HTTP alone."""
 
     @property
     def limits(self) -> RequestLimits:
@@ -85,13 +95,14 @@ class _Config(Config):
     include_server_header = False
     websocket_max_message_size = 1024
 
-    def __init__(self, limits: RequestLimits) -> None:
+    def __init__(self, limits: RequestLimits, *, strict: bool) -> None:
         self.h11_max_incomplete_size = limits.headers
         self.keep_alive_timeout = limits.head_time
+        self._headers = (*hardening.SECURITY_HEADERS, *([STRICT_TRANSPORT_SECURITY] if strict else ()))
 
     def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
-        """Return the date and the security headers."""
-        return [*super().response_headers(protocol), *hardening.SECURITY_HEADERS]
+        """Return the date and the security headers; ``strict``: browsers are told to insist on TLS."""
+        return [*super().response_headers(protocol), *self._headers]
 
 
 class _Refused(Exception):
@@ -104,10 +115,11 @@ class _Refused(Exception):
 class _Protocol(H11Protocol):
     """HTTP/1.1 and WebSocket only, each request judged by ``hardening`` before the application."""
 
-    def __init__(self, server: "_Server", peer: str, *args: Any) -> None:
+    def __init__(self, server: "_Server", peer: str, secure: bool, *args: Any) -> None:
         super().__init__(*args)
         self._server = server
         self._peer = peer
+        self._secure = secure
         self._sender = Sender(peer, "http", None, here=False)
         self._counted: str | None = None
 
@@ -123,11 +135,17 @@ class _Protocol(H11Protocol):
         """Judge the request, in place of Hypercorn's upgrade to HTTP/2, which RFC 9113 §3.1 made obsolete."""
         local = self.server[0] if self.server else ""
         headers = list(event.headers)
-        self._sender = self._server.forwarding.sender_of(self._peer, headers, event.http_version)
+        self._sender = self._server.forwarding.sender_of(self._peer, headers, event.http_version, secure=self._secure)
         head = RequestHead(event.method, event.target, event.http_version, headers, local, self._sender.host)
-        verdict = hardening.judge(head, self._server.hosts, self._server.limits) or self._count_client(self._sender)
+        verdict = hardening.judge(head, self._server.hosts, self._server.limits) or self._judge_plain(head)
+        verdict = verdict or self._count_client(self._sender)
         if verdict is not None:
             raise _Refused(verdict, event.method)
+
+    def _judge_plain(self, head: RequestHead) -> RequestVerdict | None:
+        """Judge a request that its browser sent over plain HTTP, though it can have TLS."""
+        tls = self._server.tls
+        return None if tls is None or self._sender.scheme == "https" else judge_plain(head, plain=tls.plain)
 
     def _count_client(self, sender: Sender) -> RequestVerdict | None:
         """Count the request for the client that a trusted proxy names; return why it is refused, or None."""
@@ -169,9 +187,10 @@ class _Protocol(H11Protocol):
         )
 
     async def _refuse(self, verdict: RequestVerdict, method: bytes) -> None:
-        body = b"" if method == b"HEAD" else f"{verdict.status.value} {verdict.detail}\n".encode()
+        text = verdict.problem or f"{verdict.status.value} {verdict.detail}\n".encode()
+        body = b"" if method == b"HEAD" else text
         headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", CONTENT_TYPE if verdict.problem else b"text/plain; charset=utf-8"),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
@@ -179,40 +198,12 @@ class _Protocol(H11Protocol):
         ]
         if verdict.status is HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", str(hardening.RETRY_AFTER).encode()))
+        if verdict.location is not None:
+            headers.append((b"location", verdict.location))
         await self._send_h11_event(h11.Response(status_code=verdict.status, headers=headers))
         if body:
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
-
-
-class _Stream:
-    """A TCP stream whose peer must keep reading: Hypercorn shields its sends, so their deadline is here."""
-
-    def __init__(self, stream: trio.SocketStream, send_time: float) -> None:
-        self._stream = stream
-        self._send_time = send_time
-        self._sending = trio.Lock()  # Hypercorn may close a connection while a response is still being sent
-        self.socket = stream.socket
-        self.receive_some = stream.receive_some
-        self.aclose = stream.aclose
-
-    async def send_eof(self) -> None:
-        """Signal that nothing more will be sent."""
-        async with self._sending:
-            await self._stream.send_eof()
-
-    async def send_all(self, data: bytes) -> None:
-        """Send, or close the stream when the peer does not read in time. Raises BrokenResourceError."""
-        with trio.move_on_after(self._send_time) as scope:
-            async with self._sending:
-                await self._stream.send_all(data)
-        if scope.cancelled_caught:
-            self.socket.close()
-            raise trio.BrokenResourceError
-
-    def abort(self) -> None:
-        """Close at once; tasks that send or receive get ClosedResourceError."""
-        self.socket.close()
 
 
 class _Connection(TCPServer):
@@ -224,13 +215,14 @@ class _Connection(TCPServer):
     when the connection is closed, all of its tasks end.
     """
 
-    def __init__(self, server: "_Server", stream: _Stream) -> None:
-        super().__init__(server.app, server.config, server.context, ConnectionState({}), stream)  # type: ignore[arg-type]
+    def __init__(self, server: "_Server", stream: PeerStream) -> None:
+        super().__init__(server.app, server.config_of(stream), server.context, ConnectionState({}), stream)  # type: ignore[arg-type]
         self._server = server
+        self._secure = stream.secure
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
-        """Serve the connection, as Hypercorn does, without TLS and HTTP/2."""
+        """Serve the connection, as Hypercorn does, without HTTP/2."""
         with self._scope, suppress(OSError):  # OSError: the peer is gone
             client = parse_socket_addr(self.stream.socket.family, self.stream.socket.getpeername())
             local = parse_socket_addr(self.stream.socket.family, self.stream.socket.getsockname())
@@ -239,6 +231,7 @@ class _Connection(TCPServer):
                 protocol = _Protocol(
                     self._server,
                     client[0] if client else "",
+                    self._secure,
                     self.app,
                     self.config,
                     self.context,
@@ -273,39 +266,76 @@ class _Server:
 
     def __init__(self, app: Application) -> None:
         self.app: AppWrapper = ASGIWrapper(app)
-        self.hosts = app.hosts
+        self._application = app
         self.forwarding = app.forwarding
         self.limits = app.limits
-        self.config = _Config(app.limits)
+        self.tls = app.tls
+        self._config, self._strict_config = (_Config(app.limits, strict=strict) for strict in (False, True))
         self.context = WorkerContext(None)
         self._slots = ConnectionSlots(app.limits)
         self.clients = ConnectionSlots(app.limits)
-        self._open: set[_Stream] = set()
+        self._arriving: set[trio.CancelScope] = set()
+        self._open: set[PeerStream] = set()
         self._empty = trio.Event()
+
+    @property
+    def hosts(self) -> HostPolicy:
+        """Return the host names that requests may be addressed to now: those of a new certificate are among them."""
+        return self._application.hosts
+
+    def config_of(self, stream: PeerStream) -> _Config:
+        """Return the settings of a connection."""
+        strict = stream.secure and self.tls is not None and self.tls.trusted_by_browsers
+        return self._strict_config if strict else self._config
 
     async def handle(self, accepted: trio.SocketStream) -> None:
         """Serve one accepted connection, or answer 503 if there are too many."""
-        stream = _Stream(accepted, self.limits.send_time)
         try:
             address = str(accepted.socket.getpeername()[0])
         except OSError:  # the peer is already gone
-            await stream.aclose()
+            await accepted.aclose()
             return
         if not self._slots.take(address, for_many=self.forwarding.is_for_many(address)):
-            await self._reject(stream)
+            await self._reject(accepted)
             return
+        try:
+            stream = await self._arrive(accepted, address)
+            if stream is not None:
+                await self._serve(stream)
+        finally:
+            self._slots.release(address)
+
+    async def _arrive(self, accepted: trio.SocketStream, address: str) -> PeerStream | None:
+        """Return the stream of a connection, its handshake done; None if it was none within the time, or is drained."""
+        if self.tls is None:
+            return PeerStream(accepted, None, send_time=self.limits.send_time)
+        with trio.move_on_after(self.limits.handshake_time) as scope:
+            self._arriving.add(scope)
+            try:
+                return await open_stream(accepted, self.tls.context, send_time=self.limits.send_time)
+            except HandshakeError as error:
+                self.tls.failures.note(address, str(error))
+            except OSError:  # the peer is gone
+                pass
+            finally:
+                self._arriving.discard(scope)
+        await trio.aclose_forcefully(accepted)
+        return None
+
+    async def _serve(self, stream: PeerStream) -> None:
         self._open.add(stream)
         try:
             await _Connection(self, stream).run()
         finally:
             self._open.discard(stream)
-            self._slots.release(address)
             if not self._open:
                 self._empty.set()
 
     async def drained(self) -> None:
-        """Wait until no connection is left, for ``drain_time`` at most."""
+        """Wait until no connection is left, for ``drain_time`` at most. Those that have asked for nothing yet end."""
         await self.context.terminated.set()
+        for scope in tuple(self._arriving):
+            scope.cancel()
         with trio.move_on_after(self.limits.drain_time):
             while self._open:
                 self._empty = trio.Event()
@@ -316,14 +346,17 @@ class _Server:
         for stream in tuple(self._open):
             stream.abort()
 
-    async def _reject(self, stream: _Stream) -> None:
+    async def _reject(self, accepted: trio.SocketStream) -> None:
+        """Answer 503; a client that wants TLS can read no answer without the handshake, and gets none."""
         status = HTTPStatus.SERVICE_UNAVAILABLE
         head = [f"HTTP/1.1 {status.value} {status.phrase}", f"retry-after: {hardening.RETRY_AFTER}"]
         head += ["connection: close", "content-length: 0"]
         head += [f"{name.decode()}: {value.decode()}" for name, value in hardening.SECURITY_HEADERS]
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await stream.send_all("\r\n".join([*head, "", ""]).encode())
-        await stream.aclose()
+        if self.tls is None or not await begins_handshake(accepted):
+            stream = PeerStream(accepted, None, send_time=self.limits.send_time)
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all("\r\n".join([*head, "", ""]).encode())
+        await accepted.aclose()
 
 
 async def serve(

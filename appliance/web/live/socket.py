@@ -135,7 +135,7 @@ def blueprint(sockets: LiveSockets, feed: LiveFeed, pages: LivePages, public_url
     @allow(READERS)
     async def live() -> Response | None:
         headers = websocket.headers
-        if not hardening.same_origin(headers.get("Origin"), headers.get("Host"), public_url):
+        if not hardening.same_origin(headers.get("Origin"), websocket.scheme, headers.get("Host"), public_url):
             return Response("This WebSocket is for the appliance's own pages.\n", 403, content_type="text/plain")
         page = websocket.args.get("page", "")
         if page not in pages:

@@ -1,5 +1,6 @@
 """Renders templates: always escaped, undefined names are errors, filters from ``formats``."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -16,7 +17,8 @@ from appliance.web.page.labels import tenant_title
 class Templates:
     """The templates of pages and of their live parts."""
 
-    def __init__(self, files: StaticFiles, appliance_name: str) -> None:
+    def __init__(self, files: StaticFiles, appliance_name: str, has_own_ca: Callable[[], bool]) -> None:
+        """``has_own_ca``: whether there is a CA of our own for people and devices to trust."""
         self._environment = Environment(
             loader=FileSystemLoader(asset("templates")),
             autoescape=True,
@@ -29,6 +31,7 @@ class Templates:
             "asset": files.address,
             "appliance_name": appliance_name,
             "clock_effect": EFFECT,
+            "has_own_ca": has_own_ca,
         }
         self._environment.filters |= {
             "count": formats.count,

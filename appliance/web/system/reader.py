@@ -34,6 +34,7 @@ from appliance.watchdog.watchdog import EndToEnd
 from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.platform import Platform
 from appliance.web.system.alerts import SystemAlert, count_own_routes, read_alerts
+from appliance.web.system.certificates import TlsView, tls_view
 from appliance.web.system.clock import ClockView, ServiceClock, view_of
 from appliance.web.system.restores import RestoreView, read_restore
 from appliance.web.system.retention import RetentionView, retention_view
@@ -143,6 +144,7 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     """Users that are shut out of the broker for what they sent, the newest first."""
     shared_client_ids: Sequence[SharedClientId]
     """MQTT client ids that devices of two tenants have used lately, the newest first."""
+    tls: TlsView
     end_to_end: EndToEnd
     """Whether messages get from the broker through commit and rule to the outbox."""
     tasks: Sequence[ServiceStatus]
@@ -229,6 +231,7 @@ class SystemReader:
             broker_terms=system.broker_terms,
             flooders=system.flooders(),
             shared_client_ids=system.shared_client_ids(),
+            tls=tls_view(platform.certificates, now, trusted=platform.clock.trusted),
             end_to_end=system.end_to_end(),
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],

@@ -67,6 +67,7 @@ _PARTS = (
     "disk",
     "retention",
     "acknowledgement",
+    "certificates",
     "versions",
 )
 """The live parts; each is a template in templates/system/."""

@@ -65,6 +65,7 @@ from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.tenants import provisioner_of
 from tests.support.web.compile_once import compile_once
+from tests.support.web.tls import NoCertificates
 
 compile_once()
 
@@ -192,6 +193,7 @@ class Parts:
         plans: Mapping[str, int] | None = None,
         service_clock: StubServiceClock | None = None,
         affected: Callable[[], Sequence[str]] | None = None,
+        certificates: NoCertificates | None = None,
     ) -> "Parts":
         """Return the same parts, but for those that are given."""
         platform, ports = self.platform, self.ports
@@ -203,6 +205,8 @@ class Parts:
             platform = replace(platform, renewals=replace(platform.renewals, plans=plans))
         if affected is not None:
             platform = replace(platform, affected=affected)
+        if certificates is not None:
+            platform = replace(platform, certificates=certificates, tls=certificates.tls)
         if service_clock is not None:
             book = MaintenanceBook(platform.pool, service_clock)
             platform = replace(platform, clock=service_clock, maintenance=book)
@@ -244,6 +248,8 @@ def parts(
         instance=INSTANCE,
         public_url=public_url,
         trusted_proxies=trusted_proxies,
+        tls=None,
+        certificates=NoCertificates(),
         clock=clock,
         pool=pool,
         access=Access(pool, web_pool or pool, clock),
@@ -298,7 +304,7 @@ class Served:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.platform.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
         """Begin the drain."""
@@ -321,7 +327,7 @@ class Served:
             assert trio.current_time() < deadline, "every place is still taken"
 
 
-async def read_all(stream: trio.SocketStream, seconds: float = 5.0) -> bytes:
+async def read_all(stream: trio.abc.ReceiveStream, seconds: float = 5.0) -> bytes:
     """All that comes until the peer closes; fails when it does not close in time."""
     received = bytearray()
     with trio.fail_after(seconds):
@@ -380,6 +386,7 @@ async def without_database(
     trusted_proxies: Sequence[str] = (),
     limits: RequestLimits | None = None,
     identity: Recognizer | None = None,
+    certificates: NoCertificates | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:
@@ -390,7 +397,7 @@ async def without_database(
             public_url=public_url,
             trusted_proxies=trusted_proxies,
             identity=identity or Always(),
-        )
+        ).having(certificates=certificates)
         async with serving(given, limits) as served:
             yield served
 

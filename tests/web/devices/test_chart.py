@@ -38,7 +38,7 @@ async def chart(database: Database, arguments: dict[str, str], metric: Metric = 
 
 
 def drawn(shown: DeviceChart) -> str:
-    return Templates(StaticFiles(asset("static")), "test").render("devices/chart.html", chart=shown)
+    return Templates(StaticFiles(asset("static")), "test", lambda: False).render("devices/chart.html", chart=shown)
 
 
 async def test_it_shows_line_labels_statistics_and_ranges(database: Database) -> None:

@@ -53,13 +53,13 @@ def encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
     ],
 )
 def test_the_client_is_the_first_from_the_right_that_is_no_trusted_proxy(written: str, client: str) -> None:
-    forwarding = Forwarding(HOPS, None)
-    assert forwarding.sender_of(PEER, encoded({CLIENT: written}), b"1.1").address == client
+    forwarding = Forwarding(HOPS, None, own_tls=False)
+    assert forwarding.sender_of(PEER, encoded({CLIENT: written}), b"1.1", secure=False).address == client
 
 
 def test_several_lines_of_a_header_are_one_list() -> None:
     lines = [(b"x-forwarded-for", b"198.51.100.1"), (b"x-forwarded-for", b"203.0.113.9"), (b"host", b"localhost")]
-    assert Forwarding(HOPS, None).sender_of(PEER, lines, b"1.1").address == "203.0.113.9"
+    assert Forwarding(HOPS, None, own_tls=False).sender_of(PEER, lines, b"1.1", secure=False).address == "203.0.113.9"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_scheme_and_host_are_those_of_the_hop_that_wrote_the_client(
     client: str, proto: str, host: str, expected: tuple[str, bytes]
 ) -> None:
     headers = {"Host": "localhost", CLIENT: client, "X-Forwarded-Proto": proto, "X-Forwarded-Host": host}
-    sender = Forwarding(HOPS, None).sender_of(PEER, encoded(headers), b"1.1")
+    sender = Forwarding(HOPS, None, own_tls=False).sender_of(PEER, encoded(headers), b"1.1", secure=False)
     assert (sender.scheme, sender.host) == expected
 
 
@@ -112,11 +112,12 @@ def test_scheme_and_host_are_those_of_the_hop_that_wrote_the_client(
 def test_here_is_only_what_can_be_no_proxy(
     trusted: tuple[str, ...], public_url: str | None, peer: str, headers: dict[str, str], version: bytes, here: bool
 ) -> None:
-    assert Forwarding(trusted, public_url).sender_of(peer, encoded(headers), version).here is here
+    forwarding = Forwarding(trusted, public_url, own_tls=False)
+    assert forwarding.sender_of(peer, encoded(headers), version, secure=False).here is here
 
 
 def test_what_connects_for_many_is_a_proxy_that_is_named_or_may_be_on_this_machine() -> None:
-    forwarding = Forwarding(["10.20.0.0/24"], None)
+    forwarding = Forwarding(["10.20.0.0/24"], None, own_tls=False)
     peers = ("10.20.0.7", "::ffff:10.20.0.7", "127.0.0.1", "::1", "10.20.1.7", "203.0.113.9")
     assert [forwarding.is_for_many(peer) for peer in peers] == [True, True, True, True, False, False]
 

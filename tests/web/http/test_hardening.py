@@ -267,7 +267,13 @@ def test_host_names_that_are_ours(host: str, admitted: bool) -> None:
     ],
 )
 def test_origins_that_are_ours(origin: str | None, host: str | None, same: bool) -> None:
-    assert same_origin(origin, host, "https://dash.example.com") is same
+    assert same_origin(origin, "http", host, "https://dash.example.com") is same
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss"])
+def test_under_tls_no_page_over_plain_http_is_ours(scheme: str) -> None:
+    assert same_origin("https://dash.example.com", scheme, "dash.example.com", None)
+    assert not same_origin("http://dash.example.com", scheme, "dash.example.com", "http://dash.example.com")
 
 
 def test_connections_leave_files_for_postgres_and_the_broker() -> None:

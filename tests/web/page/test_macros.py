@@ -20,7 +20,7 @@ LIST = Address("/devices", (("sort", "-name"), ("status", "ACTIVE"), ("site", "h
 
 @pytest.fixture(scope="module")
 def templates() -> Templates:
-    return Templates(StaticFiles(asset("static")), "edge-1")
+    return Templates(StaticFiles(asset("static")), "edge-1", lambda: False)
 
 
 def rendered(templates: Templates, source: str) -> str:

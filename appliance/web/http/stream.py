@@ -1,0 +1,106 @@
+"""The byte stream of one connection: plain TCP, or TLS over it, as its first byte says.
+
+One port serves both. The first byte of a TLS handshake is 22 (RFC 8446 §5.1, RFC 5246 §6.2.1), with which no request
+of HTTP begins.
+"""
+
+import socket
+import ssl
+from contextlib import suppress
+
+import trio
+
+HANDSHAKE = b"\x16"
+SLICE = 256 * 1024
+"""Bytes that are encrypted at once: the whole of a large answer would be in memory twice."""
+GLANCE = 0.1
+"""Seconds to see in which language a connection that is turned away for want of a place wants its answer."""
+GOODBYE = 1.0
+"""Seconds for the close_notify of TLS; a peer that does not read goes without. Shorter than the drain."""
+
+
+class HandshakeError(Exception):
+    """A TLS handshake failed; the text says why."""
+
+
+class PeerStream:
+    """The stream of a peer that must keep reading: Hypercorn shields its sends, so their deadline is here.
+
+    ``secured`` is the TLS over ``accepted``, its handshake done; None over plain TCP.
+    """
+
+    def __init__(
+        self, accepted: trio.SocketStream, secured: "trio.SSLStream[trio.SocketStream] | None", *, send_time: float
+    ) -> None:
+        self._accepted = accepted
+        self._secured = secured
+        self._send_time = send_time
+        self._sending = trio.Lock()  # Hypercorn may close a connection while a response is still being sent
+        self.socket = accepted.socket
+        self.receive_some = accepted.receive_some if secured is None else secured.receive_some
+
+    @property
+    def secure(self) -> bool:
+        """Return whether it is TLS."""
+        return self._secured is not None
+
+    async def send_eof(self) -> None:
+        """Signal that nothing more will be sent; under TLS closing does, by its close_notify."""
+        if self._secured is None:
+            async with self._sending:
+                await self._accepted.send_eof()
+
+    async def send_all(self, data: bytes) -> None:
+        """Send, or close the stream when the peer does not read in time. Raises BrokenResourceError."""
+        with trio.move_on_after(self._send_time) as scope:
+            async with self._sending:
+                await self._send(data)
+        if scope.cancelled_caught:
+            self.socket.close()
+            raise trio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        """Close the stream; under TLS say so first, unless an answer is under way: its end must not look whole."""
+        if self._secured is not None and not self._sending.locked():
+            with trio.move_on_after(GOODBYE), suppress(trio.ClosedResourceError):
+                await self._secured.aclose()
+        await self._accepted.aclose()
+
+    def abort(self) -> None:
+        """Close at once; tasks that send or receive get ClosedResourceError."""
+        self.socket.close()
+
+    async def _send(self, data: bytes) -> None:
+        if self._secured is None:
+            await self._accepted.send_all(data)
+            return
+        whole = memoryview(data)
+        for start in range(0, len(whole), SLICE):
+            await self._secured.send_all(whole[start : start + SLICE])
+
+
+async def open_stream(accepted: trio.SocketStream, context: ssl.SSLContext, *, send_time: float) -> PeerStream:
+    """Wait for the first byte of a connection, and do the handshake if it begins one; the caller sets the deadline.
+
+    Raises HandshakeError, and OSError when the peer is gone.
+    """
+    if await accepted.socket.recv(1, socket.MSG_PEEK) != HANDSHAKE:
+        return PeerStream(accepted, None, send_time=send_time)
+    secured = trio.SSLStream(accepted, context, server_side=True)
+    try:
+        await secured.do_handshake()
+    except trio.BrokenResourceError as error:
+        raise HandshakeError(_reason(error.__cause__)) from error
+    return PeerStream(accepted, secured, send_time=send_time)
+
+
+async def begins_handshake(accepted: trio.SocketStream) -> bool:
+    """Return whether a TLS handshake begins, as far as can be seen within :data:`GLANCE`."""
+    with trio.move_on_after(GLANCE), suppress(OSError):
+        return await accepted.socket.recv(1, socket.MSG_PEEK) == HANDSHAKE
+    return False
+
+
+def _reason(cause: BaseException | None) -> str:
+    """Return what OpenSSL says in short, such as TLSV1_ALERT_UNKNOWN_CA, or that the peer has gone."""
+    return (isinstance(cause, ssl.SSLError) and cause.reason) or "closed by the peer"
