@@ -19,7 +19,7 @@ from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.roles import ROLES
 from appliance.errors import ApplianceError
-from appliance.runtime.addresses import lan_addresses
+from appliance.runtime.addresses import lan_addresses, web_address
 from appliance.upgrade.migration import Agreed, Upgrade
 
 SUPERUSER = "postgres"
@@ -93,7 +93,8 @@ def web_url(config: Config) -> str:
     try:
         return running(config).web_url
     except ApplianceError:
-        return config.web.public_url or f"http://{lan_addresses()[0]}:{config.web.port}"
+        web = config.web
+        return web.public_url or web_address(lan_addresses()[0], web.port, tls=web.tls)
 
 
 def environment(conninfo: str) -> dict[str, str]:

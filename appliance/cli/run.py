@@ -30,15 +30,25 @@ def _leave_no_core_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _halves(fingerprint: str) -> list[str]:
+    """Return a fingerprint as two lines of 16 bytes, which fit beside the labels."""
+    parts = fingerprint.split(":")
+    return [":".join(parts[:16]), ":".join(parts[16:])]
+
+
 def _announce(serving: Serving) -> None:
     """Print the addresses of the services and the next step."""
     lines = ["", "  The appliance is ready.", "", f"  Dashboard    {serving.web_url}"]
-    port = serving.web_url.rpartition(":")[2]
-    lines += [f"               http://{address}:{port}" for address in serving.addresses[1:]]
+    lines += [f"               {address}" for address in serving.addresses if address != serving.web_url]
     if serving.set_up_url is not None:
         lines += ["", "  Set-up link  open it in a browser to start; it works once, for one hour", ""]
         lines += [f"    {serving.set_up_url}", ""]
     lines += [f"  MQTT broker  {serving.broker}"]
+    if serving.mqtt_port and serving.mqtt_tls_port is not None:
+        lines += [f"               {serving.mqtt_host}:{serving.mqtt_tls_port} under TLS"]
     if not serving.own_broker:
         lines += ["               its users are not managed here; `appliance device add` creates tokens for HTTP"]
+    if serving.ca_fingerprint is not None:
+        lines += ["", f"  Own CA       {serving.web_url}/trust says how to trust it; its SHA-256 fingerprint:"]
+        lines += [f"               {half}" for half in _halves(serving.ca_fingerprint)]
     click.echo("\n".join([*lines, ""]))

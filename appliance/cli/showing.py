@@ -13,6 +13,7 @@ import trio
 
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
+from appliance.cli.ca import trusting_context
 from appliance.cli.demo_fixture import Logins, refusing_rows, set_up
 from appliance.cli.output import plain, show_rows
 from appliance.config import Config
@@ -92,6 +93,7 @@ class Show:
         self._administration = administration
         self._config = config
         self._web_url = web_url
+        self._tls = trusting_context(config)
         self._broker = broker
         self._shown = {scene.reason: ShownReason(scene.reason, scene.how) for scene in scenes}
         self._scenes = [scene for scene in scenes if not self._impossible(scene)]
@@ -178,7 +180,7 @@ class Show:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self._web_url}/ingest/{topic}", payload, headers)  # noqa: S310 - our own
         try:
-            urllib.request.urlopen(request, timeout=HTTP_SECONDS).close()  # noqa: S310 - the same
+            urllib.request.urlopen(request, timeout=HTTP_SECONDS, context=self._tls).close()  # noqa: S310 - the same
         except urllib.error.HTTPError as refusal:
             refusal.close()
         except OSError as error:

@@ -25,6 +25,8 @@ _NO_PROXIES = (
     "passwords of one delay all, and /metrics needs a token even from this machine; set it to the proxy's address"
 )
 
+_PLAIN_URL = "is http, but web.tls is set: whoever follows a link there is sent on to https. Write https://"
+
 
 def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what is wrong between keys, or within a value beyond its type: the keys concerned and the message."""
@@ -53,8 +55,10 @@ def warnings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what works and yet may not be what is meant: the key and the message."""
     if config.web.public_url is None:
         yield "web.public_url", _NO_PUBLIC_URL
-    elif config.web.public_url.startswith("https:") and not config.web.trusted_proxies:
+    elif config.web.public_url.startswith("https:") and not config.web.trusted_proxies and not config.web.tls:
         yield "web.trusted_proxies", _NO_PROXIES
+    elif config.web.public_url.startswith("http:") and config.web.tls:
+        yield "web.public_url", _PLAIN_URL
     yield from broker_warnings(config.broker)
 
 

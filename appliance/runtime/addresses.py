@@ -14,6 +14,11 @@ _PASSING = 0x01 | 0x08 | 0x20 | 0x40
 """Flags of IPv6 addresses (IFA_F_*): temporary, a duplicate, deprecated, and not known yet to be unique."""
 
 
+def web_address(host: str, port: int, *, tls: bool) -> str:
+    """Return the URL of a dashboard, without a path."""
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def lan_addresses() -> list[str]:
     """Return the IPv4 addresses at which others reach this machine, from the kernel's table; else the loopback."""
     try:

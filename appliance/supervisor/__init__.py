@@ -25,13 +25,13 @@ from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
 from appliance.mqtt.link import LinkState
-from appliance.runtime.addresses import EVERYWHERE, lan_addresses
+from appliance.runtime.addresses import web_address
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
 from appliance.supervisor.broker import BrokerAccess, open_broker
-from appliance.supervisor.certificates import make_certificates, open_certificates
+from appliance.supervisor.certificates import make_certificates, open_certificates, web_hosts
 from appliance.supervisor.conditions import open_watch
 from appliance.supervisor.dashboard import Dashboard, open_dashboard
 from appliance.supervisor.delivery import start_deliveries
@@ -59,6 +59,7 @@ class Serving:
 
     web_url: str
     addresses: Sequence[str]
+    """The addresses of the dashboard on the local network, as URLs."""
     mqtt_host: str
     mqtt_port: int
     """0 where devices come under TLS alone."""
@@ -70,6 +71,8 @@ class Serving:
     """Opens the set-up page once; None when somebody is there already."""
     own_broker: bool
     """Whether the broker's users are ours to manage."""
+    ca_fingerprint: str | None
+    """The SHA-256 of our own CA, in hex with colons; None where nobody needs it."""
 
 
 async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Serving], None]) -> None:
@@ -160,15 +163,29 @@ async def _drain(
 async def _serving(base: Foundation, storage: Storage, broker: BrokerAccess, dashboard: Dashboard) -> Serving:
     """Return where people and devices reach this appliance; while nobody is there, with the link to the set-up."""
     web = base.config.web
-    addresses = lan_addresses() if web.host in EVERYWHERE else [web.host]
-    web_url = web.public_url or f"http://{addresses[0]}:{dashboard.port}"
+    addresses = [web_address(host, dashboard.port, tls=web.tls) for host in web_hosts(base)]
+    web_url = web.public_url or addresses[0]
+    authority = base.certificates.ca
     path = await onboarding.offer(storage.pool, base.clock)
     mqtt_host, port = broker.device_address(base.config)
     own = None if broker.embedded is None else broker.embedded.devices
     plain, tls_port = (port, None) if own is None else (own.port if own.plain else 0, own.tls_port)
     set_up_url = None if path is None else web_url + path
-    shown = str(base.config.broker.address() or f"{mqtt_host}:{port}")
-    return Serving(web_url, addresses, mqtt_host, plain, tls_port, shown, set_up_url, own is not None)
+    return Serving(
+        web_url=web_url,
+        addresses=addresses,
+        mqtt_host=mqtt_host,
+        mqtt_port=plain,
+        mqtt_tls_port=tls_port,
+        broker=_broker_title(base.config, mqtt_host, port, tls_only=not plain),
+        set_up_url=set_up_url,
+        own_broker=own is not None,
+        ca_fingerprint=None if authority is None else authority.fingerprint,
+    )
+
+
+def _broker_title(config: Config, host: str, port: int, *, tls_only: bool) -> str:
+    return str(config.broker.address() or f"{host}:{port}{' under TLS' if tls_only else ''}")
 
 
 def _run_file(base: Foundation, storage: Storage, serving: Serving) -> RunFile:

@@ -12,11 +12,11 @@ from appliance.clock import Clock
 from appliance.config import Broker, Config, Web
 from appliance.mqtt.client import Client
 from appliance.runtime.address_changes import follow_addresses
-from appliance.runtime.addresses import EVERYWHERE, all_addresses
+from appliance.runtime.addresses import EVERYWHERE, all_addresses, lan_addresses
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist
 from appliance.tls.certificates import Certificates, Source
-from appliance.tls.names import Names, machine_names
+from appliance.tls.names import Names, is_host_name, machine_names
 from appliance.tls.pair import Files
 
 
@@ -52,6 +52,17 @@ async def follow_certificate(base: Foundation, mosquitto: Mosquitto, client: Cli
     listener = ListenerCertificate(mosquitto, partial(certificate_of, base))
     base.certificates.subscribe(listener.changed)
     await base.tree.start("broker certificate", listener.run, client.ready)
+
+
+def web_hosts(base: Foundation) -> list[str]:
+    """Return the hosts by which people reach the dashboard now, the best first.
+
+    A certificate by file is for the name that it bears: browsers refuse it at any address.
+    """
+    web, shown = base.config.web, base.certificates.web
+    named = () if shown is None or shown.own else shown.names
+    hosts = [name for name in named if is_host_name(name)]
+    return hosts or (lan_addresses() if web.host in EVERYWHERE else [web.host])
 
 
 def _source(section: str, settings: Web | Broker) -> Source | None:

@@ -36,9 +36,10 @@ from appliance.web.access.identity import Identity
 from appliance.web.access.transactions import Access
 from appliance.web.alerts.port import AlertsPort
 from appliance.web.app import create_app
-from appliance.web.devices.port import DevicesPort, ListenerAddress
+from appliance.web.devices.port import OWN_CA, DevicesPort, ListenerAddress
 from appliance.web.http.hardening import RequestLimits, affordable_connections
 from appliance.web.http.server import serve
+from appliance.web.http.tls import ServerTls
 from appliance.web.ingest.port import IngestPort
 from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page.failures import BrokerQueue
@@ -73,7 +74,7 @@ async def open_dashboard(
         instance=base.instance,
         public_url=base.config.web.public_url,
         trusted_proxies=base.config.web.trusted_proxies,
-        tls=None,
+        tls=ServerTls(base.certificates, plain=base.config.web.plain) if base.config.web.tls else None,
         certificates=base.certificates,
         clock=clock,
         pool=pool,
@@ -148,6 +149,22 @@ def _snapshot(
     )
 
 
+def listener_address(base: Foundation, broker: BrokerAccess) -> ListenerAddress:
+    """Return where the ready-made commands publish: under TLS wherever that is spoken."""
+    config, certificates = base.config, base.certificates
+    host, port = broker.device_address(config)
+    # A proxy has a certificate of its own, which nobody here knows.
+    own_https = certificates.web is not None and certificates.web.own and not config.web.trusted_proxies
+    http_options = f" --cacert {OWN_CA}" if own_https else ""
+    if broker.embedded is None:
+        return ListenerAddress(host, port, tls_options(config), http_options)
+    options, shown = "", certificates.broker
+    if shown is not None and broker.embedded.devices.tls_port is not None:
+        port = broker.embedded.devices.tls_port
+        options = f" --cafile {OWN_CA}" if shown.own else " --tls-use-os-certs"
+    return ListenerAddress(None, port, options, http_options)
+
+
 def tls_options(config: Config) -> str:
     """Return what ``mosquitto_pub`` needs for a broker elsewhere under TLS."""
     address = config.broker.address()
@@ -167,7 +184,6 @@ def _ports(
     network: Network,
 ) -> Ports:
     config, clock, pool, refusals = base.config, base.clock, storage.pool, broker.log.refusals.refusals
-    host, port = broker.device_address(config)
     source = HttpSource(
         stream.pipeline, known.registry, known.limiter, clock, token_demanded=config.ingest.require_token
     )
@@ -185,7 +201,7 @@ def _ports(
         sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
-            ListenerAddress(host if broker.embedded is None else None, port, tls_options(config)),
+            listener_address(base, broker),
             limit_of,
             refusals,
             broker.floods.current,

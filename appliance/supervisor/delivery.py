@@ -17,8 +17,9 @@ from appliance.delivery.outbox.settling import Settling
 from appliance.delivery.outbox.upkeep import Upkeep
 from appliance.delivery.outgoing.network import Network
 from appliance.delivery.senders.table import SENDERS
-from appliance.runtime.addresses import EVERYWHERE, lan_addresses
+from appliance.runtime.addresses import web_address
 from appliance.runtime.tree import Report
+from appliance.supervisor.certificates import web_hosts
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.storage import Storage
@@ -101,8 +102,8 @@ def _pages(base: Foundation, port: int) -> Callable[[str], str]:
             return web.public_url.rstrip("/") + path
         at, host = known
         if time.monotonic() - at > ADDRESS_SECONDS:
-            host = lan_addresses()[0] if web.host in EVERYWHERE else web.host
+            host = web_hosts(base)[0]
             known = (time.monotonic(), host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        return web_address(host, port, tls=web.tls) + path
 
     return page

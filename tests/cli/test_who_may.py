@@ -40,7 +40,8 @@ TABLE: Mapping[str, Touches] = {
     "simulate": Touches.BROKER,
     **dict.fromkeys(
         (
-            "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql", "setup-link",
+            "ca", "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql",
+            "setup-link",
             "device add", "device approve", "device import", "device list", "device revoke", "device rotate",
             "device show", "device switch",
             "quarantine cancel", "quarantine counts", "quarantine dismiss", "quarantine list", "quarantine replay",

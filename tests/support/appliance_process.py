@@ -51,7 +51,7 @@ def free_port() -> int:
 
 EMAIL = "ops@acme.example"
 PASSWORD = "a walrus on a bicycle"
-SET_UP_LINK = re.compile(r"http://\S+/set-up/\S+")
+SET_UP_LINK = re.compile(r"https?://\S+/set-up/\S+")
 CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 LINE = re.compile(r'<pre class="code" tabindex="0">(.*?)</pre>', re.DOTALL)
 

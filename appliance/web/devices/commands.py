@@ -32,13 +32,14 @@ def lines(
     token: str = HIDDEN,
 ) -> Lines:
     """Return the commands; ``url`` is the appliance's address (``own_url``), ``host`` the host and port of the page."""
+    trust = listener.http_options if url.startswith("https:") else ""
     address = f"{url}/ingest/tenant/{tenant_id}/device/{device_id}/telemetry"
     return Lines(
         mosquitto=listener.command(host, device_user(tenant_id, device_id), password),
         claim=listener.command(host, device_user(tenant_id, device_id), password, user=tenant_id),
         needs_ca=listener.needs_ca,
         curl=(
-            f"curl{listener.http_options if url.startswith('https:') else ''} -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+            f"curl{trust} -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
             f"-d '{{\"temperature\": 21.5}}' {address}"
         ),
     )

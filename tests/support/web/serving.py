@@ -387,6 +387,7 @@ async def without_database(
     limits: RequestLimits | None = None,
     identity: Recognizer | None = None,
     certificates: NoCertificates | None = None,
+    listener: ListenerAddress | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a dashboard whose Postgres cannot be reached: all but pages works."""
     async with open_pool(NOWHERE, name="nowhere", min_size=0, max_size=1, timeout=20) as pool:
@@ -397,7 +398,7 @@ async def without_database(
             public_url=public_url,
             trusted_proxies=trusted_proxies,
             identity=identity or Always(),
-        ).having(certificates=certificates)
+        ).having(certificates=certificates, listener=listener)
         async with serving(given, limits) as served:
             yield served
 
