@@ -92,6 +92,14 @@ class ApplianceProcess:
             raise SystemExit(f"the appliance ended with {code}:\n{self._log.read_text()[-2000:]}")
         return time.monotonic() - started
 
+    def kill(self) -> None:
+        """Kill it (-9), so that it can be started again."""
+        process, self._process, self.running = self._process, None, None
+        assert process is not None, "the appliance is not running"
+        process.kill()
+        process.wait()
+        (self.data / "run.json").unlink(missing_ok=True)
+
     def __enter__(self) -> Self:
         return self
 

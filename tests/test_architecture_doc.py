@@ -58,6 +58,17 @@ def test_every_leaf_of_the_program_is_named() -> None:
     assert {name for name in modules if f"`{name}`" not in TEXT} == set()
 
 
+def test_every_service_is_named_in_the_tree_of_tasks() -> None:
+    started = re.compile(r"\b(?:tree|base\.tree)\.(?:start|open)\(\s*\"([^\"]+)\"")
+    running = {name for path in PACKAGE.rglob("*.py") for name in started.findall(path.read_text())}
+    rows = re.findall(
+        r"^\| (?:storage|knowledge|stream|broker|dashboard|before) [^|]*\|(.*)\|.*\|$",
+        _part("## The tasks"),
+        re.MULTILINE,
+    )
+    assert {name for row in rows for name in re.findall(r"\*([^*]+)\*", row)} == running
+
+
 def test_the_concepts_of_the_dashboard_install_themselves() -> None:
     concepts = [path.parent for path in sorted((PACKAGE / "web").glob("*/install.py"))]
     app = Path(PACKAGE / "web" / "app.py").read_text()
