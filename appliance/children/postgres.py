@@ -61,13 +61,16 @@ class Postgres:
         patience: Patience | None = None,
         on_line: Callable[[str], None] | None = None,
         disk_full: Callable[[], str | None] = lambda: None,
+        max_bytes: int = 0,
     ) -> None:
         """``roles`` are the login roles that our own user may assume besides the superuser ``postgres``.
 
-        ``disk_full`` says why the disk of ``data_dir`` is full, None while it is not.
+        ``disk_full`` says why the disk of ``data_dir`` is full, None while it is not. ``max_bytes``: what ``data_dir``
+        may take in all, 0 for as much as its disk has; the log has its part of that.
         """
         patience = patience or Patience(start=RECOVERY_SECONDS)
-        self._program = _PostgresProgram(data_dir, tuple(roles), memory or postgres_files.Memory(), on_line, disk_full)
+        memory = memory or postgres_files.Memory()
+        self._program = _PostgresProgram(data_dir, tuple(roles), memory, on_line, disk_full, max_bytes)
         self._keeper = Keeper(self._program, clock, patience, disk_full)
 
     @property
@@ -117,8 +120,10 @@ class _PostgresProgram:
         memory: postgres_files.Memory,
         on_line: Callable[[str], None] | None,
         disk_full: Callable[[], str | None],
+        max_bytes: int,
     ) -> None:
         self._disk_full = disk_full
+        self._max_bytes = max_bytes
         self.programs: PostgresPrograms | None = None
         self._data_dir = data_dir
         self._roles = roles
@@ -228,7 +233,8 @@ class _PostgresProgram:
             bring_up_to_date(self._cluster / name, text.encode(), owner=account)
 
     def _log_sizes(self) -> postgres_files.LogSizes:
-        return postgres_files.log_sizes(measure(self._data_dir.path).total, segment_size(self._cluster))
+        total = measure(self._data_dir.path).total
+        return postgres_files.log_sizes(min(total, self._max_bytes or total), segment_size(self._cluster))
 
     async def _make_cluster(self, programs: PostgresPrograms, account: Account | None) -> None:
         """Run initdb in a folder that is renamed when complete, so that a killed initdb leaves no partial cluster."""

@@ -9,6 +9,8 @@ from appliance.config.schema import Config, Database, Delivery, Mail, Web
 from appliance.config.secret import weakness
 from appliance.config.tls_rules import tls_faults
 
+LEAST_BYTES = 268_435_456
+"""The least of ``retention.max_bytes``: as much as the smallest disk that the appliance works on."""
 _MAX_URL = 2000
 """Characters of an address."""
 _NO_PUBLIC_URL = (
@@ -38,6 +40,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
         yield keys, f"batch_size must be at most half of receive_max (now {ingest.batch_size} and {ingest.receive_max})"
     if config.retention.rollup_days < config.retention.days:
         yield ("retention.rollup_days", "retention.days"), "rollup_days must be at least as many as retention.days"
+    yield from _budget_faults(config)
     if config.presence.offline_after < config.presence.stale_after:
         yield ("presence.offline_after", "presence.stale_after"), "offline_after must be at least stale_after"
     for key, host in (("broker.host", broker.host), ("web.host", web.host), ("mail.host", config.mail.host)):
@@ -49,6 +52,23 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
+
+
+def _budget_faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with the most that the data folder may take."""
+    most = config.retention.max_bytes
+    if 0 < most < LEAST_BYTES:
+        message = (
+            f"must be at least {LEAST_BYTES}, of which the log of Postgres and the reserve for a full disk take the "
+            "half, or 0 for no limit but the disk's"
+        )
+        yield ("retention.max_bytes",), message
+    if most and config.database.url is not None:
+        message = (
+            "counts what is below data_dir, and with database.url the readings are elsewhere: leave it out, and set "
+            "retention.days by the room that the database has"
+        )
+        yield ("retention.max_bytes", "database.url"), message
 
 
 def warnings(config: Config) -> Iterator[tuple[str, str]]:

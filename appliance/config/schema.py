@@ -199,9 +199,11 @@ class Mail(Struct, frozen=True, kw_only=True):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How long readings are kept."""
+    """How long readings are kept, and how much the data folder may take."""
 
     days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    max_bytes: Annotated[int, Meta(ge=0, le=1_125_899_906_842_624)] = 0
+    when_full: Literal["drop", "hold"] = "drop"
     rollup_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
 
 

@@ -41,15 +41,31 @@ async def read_days(connection: Connection[Any]) -> tuple[DayPartition, ...]:
 
 
 async def drop_day(
-    connection: Connection[Any], day: date, *, cutoff: datetime, now: datetime, instance: str, actor: str, cause: str
+    connection: Connection[Any],
+    day: date,
+    *,
+    cutoff: datetime,
+    now: datetime,
+    instance: str,
+    actor: str,
+    cause: str,
+    without_rollups: bool,
 ) -> int | None:
     """Drop the partition of ``day``, with its count in the ledger and its audit row; return how many readings went.
 
     Returns None if there is no such partition, or while another session drops one. ``cutoff`` is the moment by which
     the caller decided: the database refuses a day that is not older as a whole (InvalidParameterValue). Raises
     LockNotAvailable if somebody reads or writes telemetry for longer than 200 ms, ObjectNotInPrerequisiteState if
-    hours of the day are still to be rolled up.
+    hours of the day are still to be rolled up, unless it goes ``without_rollups``, as only the cause "budget" may.
     """
-    parameters = {"day": day, "cutoff": cutoff, "now": now, "instance": instance, "actor": actor, "cause": cause}
+    parameters = {
+        "day": day,
+        "cutoff": cutoff,
+        "now": now,
+        "instance": instance,
+        "actor": actor,
+        "cause": cause,
+        "without_rollups": without_rollups,
+    }
     row = await (await connection.execute(STATEMENTS["drop_telemetry_day"], parameters)).fetchone()
     return None if row is None else row[0]

@@ -23,6 +23,8 @@ DISK_SECONDS = 60.0
 """Seconds between two measurements of the data folder."""
 MINUTES = 60
 """Minutes for which the longest queue is kept."""
+LOG = Path("postgres", "pg_wal")
+"""Where Postgres has its log, in the data folder."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -33,6 +35,8 @@ class Disk:
     total: int
     free: int
     postgres: int
+    """Its log included."""
+    postgres_log: int
     broker: int
     rest: int
     reserve: int
@@ -140,7 +144,16 @@ def measure(folder: Path) -> Disk:
         else:
             rest += size
     total, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
-    return Disk(total, free, parts["postgres"], parts["mosquitto"], rest, parts[RESERVE])
+    return Disk(total, free, parts["postgres"], _below(folder / LOG), parts["mosquitto"], rest, parts[RESERVE])
+
+
+def _below(folder: Path) -> int:
+    """Return the bytes of what is in a folder, 0 if it is not there."""
+    try:
+        with os.scandir(folder) as inside:
+            return sum(_taken(one) for one in inside)
+    except OSError:
+        return 0
 
 
 def _taken(entry: "os.DirEntry[str]") -> int:

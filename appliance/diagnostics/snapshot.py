@@ -7,6 +7,7 @@ from appliance.broker.floods.record import Flooder
 from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
 from appliance.diagnostics.process_metrics import ProcessMetrics
+from appliance.ingest.telemetry.budget import BudgetState
 from appliance.runtime.tree import ServiceStatus
 from appliance.watchdog.watchdog import EndToEnd
 
@@ -99,6 +100,8 @@ class Snapshot:
     retention_days: int
     retention_blocked: Callable[[], bool]
     """Whether the lock to drop a day of readings was not had when it was last tried."""
+    budget: Callable[[], BudgetState | None]
+    """What the data folder may take; None with a database elsewhere."""
     schema: Callable[[], int | None]
     """The version of the schema as last read."""
     end_to_end: Callable[[], EndToEnd]

@@ -5,7 +5,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from appliance.disk.levels import DiskState, Judgement, Room, may_reserve
+from appliance.disk.levels import DiskState, Judgement, Room, levels_of_bytes, may_reserve
 from appliance.disk.reserve import Reserve, measure
 from appliance.metrics import Metrics
 from appliance.runtime.periodic import First, every
@@ -44,6 +44,11 @@ class DiskWatch:
     def full(self) -> str | None:
         """Why the disk is full, as of the last look; None: it is not."""
         return self._judgement.text(self.room)
+
+    @property
+    def spare(self) -> int:
+        """Return the bytes that must be free for the disk to be neither low nor full, with all of the reserve held."""
+        return levels_of_bytes(self.room.total).low_over + self.reserve.owed_bytes
 
     async def until_room(self) -> None:
         """Return at once while the disk is not full, else once it is not any more."""

@@ -6,7 +6,8 @@ hour from the readings. The roller works at most a third of the time, in slices,
 devices does not hold up what comes in.
 """
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
 
 import psycopg
 import structlog
@@ -31,6 +32,11 @@ REST = 2.0
 AGEING = 3600.0
 """Seconds between two checks for hours past their age."""
 OLD_SLICE = 10_000
+ANY_HOUR = datetime(1, 1, 1, tzinfo=UTC)
+"""Before every hour that is queued."""
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+LAST_HOUR = timedelta(hours=23)
+"""From the begin of a day of UTC to that of its last hour."""
 
 STATEMENTS = statements.load("history")
 
@@ -63,18 +69,29 @@ class Roller:
 
     async def roll(self) -> int:
         """Roll up a slice of the due hours; return their number, 0 also while another process does it."""
+        return await self._roll(self._due())
+
+    async def roll_day(self, day: date) -> int:
+        """Roll up a slice of the queued hours of a UTC day that has ended, however new they are: it is about to go.
+
+        Returns their number, 0 also while another task or process rolls up.
+        """
+        first = datetime.combine(day, time(), UTC)
+        return await self._roll({"settled": LATEST, "since": first, "begun": first + LAST_HOUR})
+
+    async def _roll(self, due: Mapping[str, datetime]) -> int:
         try:
             async with self._pool.connection() as connection, connection.transaction():
                 if not await self._alone(connection):
                     return 0
-                parameters = {**self._due(), "at_most": 1 if self._careful else ROLLUP_HOURS}
+                parameters = {**due, "at_most": 1 if self._careful else ROLLUP_HOURS}
                 row = await (await connection.execute(STATEMENTS["roll_up"], parameters)).fetchone()
         except psycopg.DataError as error:
-            return await self._isolate(error)
+            return await self._isolate(error, due)
         self._careful = max(0, self._careful - 1)
         return 0 if row is None else row[0]
 
-    async def _isolate(self, error: psycopg.DataError) -> int:
+    async def _isolate(self, error: psycopg.DataError, due: Mapping[str, datetime]) -> int:
         """Handle an hour that cannot be rolled up: first take hours one by one, then drop it from the queue."""
         if not self._careful:
             self._careful = ROLLUP_HOURS
@@ -82,7 +99,7 @@ class Roller:
         async with self._pool.connection() as connection, connection.transaction():
             if await self._alone(connection):
                 for tenant_id, device_id, hour in set(
-                    await (await connection.execute(STATEMENTS["drop_mark"], self._due())).fetchall()
+                    await (await connection.execute(STATEMENTS["drop_mark"], due)).fetchall()
                 ):
                     names = {"tenant": tenant_id, "device": device_id, "hour": hour.isoformat()}
                     log.error("an hour cannot be rolled up", **names, error=str(error).strip())
@@ -96,6 +113,7 @@ class Roller:
         now = datetime.fromtimestamp(self._clock.now(), UTC)
         return {
             "settled": now - timedelta(seconds=self._settle),
+            "since": ANY_HOUR,
             "begun": now - timedelta(hours=1, seconds=GRACE),
         }
 

@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import msgspec
 import structlog
 
-from appliance.config import Ingest, Retention
+from appliance.config import Ingest
 from appliance.devices import topics
 from appliance.devices.live.offline_statuses import says_offline
 from appliance.devices.live.state import DeviceState
@@ -38,13 +38,13 @@ from appliance.ingest.envelope import Decoder, Envelope
 from appliance.ingest.hops import circling
 from appliance.ingest.limits.terms import LimitScope, bucket_key
 from appliance.ingest.telemetry.copy_row import prefix, row
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.reading import Inbound, Kind, Reason, Refusal
 
 log = structlog.get_logger(__name__)
 
 CLOCK_NEVER_SET = 1_577_836_800 * MICROSECONDS
 """2020-01-01: an older time comes from a clock that was never set."""
-DAY = 86_400 * MICROSECONDS
 MAX_ROUTES = 50_000
 _SHOWN_TOPIC = 256
 """Bytes of a topic that quarantine and logs keep; the rest is replaced by a digest."""
@@ -71,7 +71,7 @@ class Admission:
     def __init__(
         self,
         ingest: Ingest,
-        retention: Retention,
+        kept_since: KeptSince,
         registry: Knows,
         charging: Charging,
         offset_in_doubt: Callable[[], float | None],
@@ -81,7 +81,8 @@ class Admission:
         self._max_payload = ingest.max_payload_bytes
         self._max_skew = round(ingest.max_clock_skew * MICROSECONDS)
         self._token_demanded = ingest.require_payload_token
-        self._retention = retention.days * DAY
+        self._retention = kept_since.longest
+        self._kept_since = kept_since
         self._registry = registry
         self._status_of = registry.get
         self._charging = charging
@@ -266,9 +267,8 @@ class Admission:
         ):
             adjusted = ts is not None
             ts, digest = self._stamp(state, received_at), self._randbytes(8)
-        elif received_at - ts > self._retention and not self._fits_wall(ts, received_at):
-            detail = f"older than the retention of {self._retention // DAY} days (retention.days)"
-            self._refuse_message(batch, index, Refusal(Reason.TIMESTAMP_TOO_OLD, detail), route, payload, envelope)
+        elif (received_at - ts > self._retention or ts < self._kept_since.ts) and not self._fits_wall(ts, received_at):
+            self._refuse_message(batch, index, self._kept_since.too_old(received_at - ts), route, payload, envelope)
             return
         else:
             # 64 bits of kind and payload tell messages of one device and time apart.

@@ -98,7 +98,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await some_room(disk)
             stream = await open_stream(base, storage, known)
             broker = await open_broker(base, storage, known, stream)
-            watch = await open_watch(base, storage, broker)
+            watch = await open_watch(base, storage, broker, stream.retention)
             await start_silence(base, storage)
             network = outgoing_network(config)
             watchdog = make_watchdog(base, broker, stream.proof, network)

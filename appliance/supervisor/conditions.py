@@ -6,15 +6,25 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from appliance.alerts.conditions.own import QUIET_SECONDS, ClockDoubt, FloodingUser, OwnConditions, OwnState, SharedId
+from appliance.alerts.conditions.own import (
+    QUIET_SECONDS,
+    ClockDoubt,
+    Exceeded,
+    FloodingUser,
+    OwnConditions,
+    OwnState,
+    SharedId,
+)
 from appliance.alerts.conditions.watcher import ConditionWatcher
 from appliance.db.partitions import read_days
 from appliance.db.trio_psycopg import Connection
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.disk.levels import DiskState
+from appliance.ingest.telemetry.budget import BudgetState, Source
 from appliance.ingest.telemetry.disk_outlook import disk_outlook
 from appliance.supervisor.broker import BrokerAccess
 from appliance.supervisor.foundation import Foundation
+from appliance.supervisor.retention import Retention, budget_state
 from appliance.supervisor.storage import Storage
 
 
@@ -27,7 +37,7 @@ class Watch:
     """What is wrong with it."""
 
 
-async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -> Watch:
+async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess, retention: Retention) -> Watch:
     """Measure the process, and open and close the alerts of conditions."""
     clock, tree, statistics = base.clock, base.tree, broker.statistics
     process = ProcessMetrics(
@@ -38,7 +48,7 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
     own = OwnConditions(
         base.instance,
         socket.gethostname(),
-        partial(_own_state, base, broker),
+        partial(_own_state, base, broker, retention),
         clock,
         own_broker=broker.embedded is not None,
     )
@@ -48,7 +58,7 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
         storage.pool,
         clock,
         own,
-        partial(_full_in, base, storage, process),
+        partial(_full_in, base, retention, process),
         grace=base.grace,
         reopen_after=timedelta(seconds=base.config.alerts.reopen_after),
     )
@@ -56,7 +66,7 @@ async def open_watch(base: Foundation, storage: Storage, broker: BrokerAccess) -
     return Watch(process, own)
 
 
-def _own_state(base: Foundation, broker: BrokerAccess) -> OwnState:
+def _own_state(base: Foundation, broker: BrokerAccess, retention: Retention) -> OwnState:
     doubt, room, health = base.clock.doubt, base.disk.room, broker.health()
     return OwnState(
         {**health.warnings(), **health.causes()},
@@ -71,15 +81,29 @@ def _own_state(base: Foundation, broker: BrokerAccess) -> OwnState:
             if one.repeated and base.clock.now() - one.last_at < QUIET_SECONDS
         ],
         [FloodingUser(one.user, one.detail, one.times) for one in broker.floods.current()],
+        _exceeded(retention),
     )
 
 
+def _exceeded(retention: Retention) -> Exceeded | None:
+    """Return the limit of the configuration that is exceeded although no day can go. Of the disk's, its room tells."""
+    state = BudgetState() if retention.budget is None else retention.budget.state
+    if not state.exhausted or state.usage is None or state.limit is None or state.limit.source is not Source.MAX_BYTES:
+        return None
+    return Exceeded(state.usage.own, state.limit.bytes)
+
+
 async def _full_in(
-    base: Foundation, storage: Storage, process: ProcessMetrics, connection: Connection[Any], now: datetime
+    base: Foundation, retention: Retention, process: ProcessMetrics, connection: Connection[Any], now: datetime
 ) -> int | None:
-    """Return after how many days readings fill the disk. Only an embedded Postgres keeps them on the measured one."""
-    if storage.postgres is None or process.disk is None:
+    """Return after how many days readings fill the disk; None: they do not, or days go for room before.
+
+    Only an embedded Postgres keeps them on the measured one.
+    """
+    budget = budget_state(base, retention, process)
+    if budget is None or process.disk is None:
         return None
     days, today = await read_days(connection), now.astimezone(UTC).date()
-    outlook = disk_outlook(days, today, base.config.retention.days, process.disk.free)
+    room = budget.room_for(sum(one.bytes for one in days if not one.empty))
+    outlook = disk_outlook(days, today, base.config.retention.days, process.disk.free, room)
     return None if outlook is None else outlook.full_in

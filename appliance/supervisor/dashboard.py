@@ -28,6 +28,7 @@ from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.retention import budget_state
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.watchdog.watchdog import Watchdog
@@ -142,7 +143,8 @@ def _snapshot(
         flooders=broker.floods.current,
         shared_client_ids=broker.log.client_ids.shared,
         retention_days=config.retention.days,
-        retention_blocked=lambda: stream.retention.blocked,
+        retention_blocked=lambda: stream.retention.by_age.blocked,
+        budget=partial(budget_state, base, stream.retention, process),
         schema=lambda: storage.health.schema_version,
         end_to_end=watchdog.view,
         settings=masked(config),

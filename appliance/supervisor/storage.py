@@ -99,7 +99,13 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     postgres, url = None, base.config.database.url
     if url is None:
         roles = [role.name for role in ROLES]
-        postgres = server = Postgres(base.data, roles=roles, clock=base.clock, disk_full=base.disk.look)
+        postgres = server = Postgres(
+            base.data,
+            roles=roles,
+            clock=base.clock,
+            disk_full=base.disk.look,
+            max_bytes=base.config.retention.max_bytes,
+        )
         report = reports.report_child(lambda: server.status, lambda: str(server.programs.major))
         _, place = await base.tree.start("postgres", postgres.run, report=report)
         endpoint = Endpoint.local(place.socket_dir, place.port)

@@ -30,12 +30,13 @@ from appliance.ingest.pipeline import TICK_SECONDS, Pipeline
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.quarantine.retention import QuarantineRetention
-from appliance.ingest.telemetry.retention import TelemetryRetention
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.ingest.writer import Writer
 from appliance.runtime.tree import Service
 from appliance.supervisor.alerting import open_engine
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.knowledge import Knowledge
+from appliance.supervisor.retention import Retention, start_retention
 from appliance.supervisor.storage import Storage
 from appliance.watchdog.probes import PROBES_AN_INTERVAL, ProbeObserver
 from appliance.watchdog.proof import Proof
@@ -60,7 +61,7 @@ class Stream:
     offline_statuses: OfflineStatuses
     away: Callable[[float], None]
     """Notes that no messages were taken in the last seconds: no limit and no presence counts that time."""
-    retention: TelemetryRetention
+    retention: Retention
     proof: Proof
     """Whether messages get from the broker to the outbox."""
 
@@ -74,7 +75,8 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     away = note_absence([backlog.away, listening.away], known.states, clock)
     live = LiveFeed(clock)
     registry = knowledge(known.registry, base.failpoints)
-    admission = Admission(config.ingest, config.retention, registry, known.charging, partial(offset_in_doubt, clock))
+    kept_since = KeptSince(config.retention.days)
+    admission = Admission(config.ingest, kept_since, registry, known.charging, partial(offset_in_doubt, clock))
     proof = Proof(clock, config.delivery.heartbeat_seconds)
     probes = ProbeObserver(proof, base.instance, clock)
     observers = [*_observers(base, known), await open_engine(base, storage), probes]
@@ -97,8 +99,8 @@ async def open_stream(base: Foundation, storage: Storage, known: Knowledge) -> S
     backlog.away(away_before_start(clock, storage.newest_receipt))
     report = reports.report_pipeline(pipeline, base.metrics.committed, config.ingest.receive_max)
     service, _ = await tree.start("pipeline", pipeline.run, report=report)
-    await _start_chores(base, storage, known, pipeline)
-    retention = await _start_retention(base, storage)
+    roller = await _start_chores(base, storage, known, pipeline)
+    retention = await start_retention(base, storage, kept_since, roller)
     return Stream(
         live, admission, writer, pipeline, service, backlog, listening, offline_statuses, away, retention, proof
     )
@@ -140,15 +142,16 @@ def note_absence(
     return away
 
 
-async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pipeline: Pipeline) -> None:
-    """Start what works beside the pipeline on what it has stored or refused."""
+async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pipeline: Pipeline) -> Roller:
+    """Start what works beside the pipeline on what it has stored or refused; return what rolls up."""
     config, tree, pool, clock = base.config, base.tree, storage.pool, base.clock
     await tree.start("unaccepted traffic", UnacceptedTraffic(known.states, known.registry).run)
     await tree.start("presence counts", count_presences, pool, base.metrics)
     await tree.start("open alerts", count_open, pool, clock, base.metrics, known.maintenance)
     retention = QuarantineRetention(pool, base.instance, clock, config.quarantine, base.metrics)
     await tree.start("quarantine retention", retention.run)
-    await tree.start("roll-ups", Roller(pool, clock, keep_days=config.retention.rollup_days).run)
+    roller = Roller(pool, clock, keep_days=config.retention.rollup_days)
+    await tree.start("roll-ups", roller.run)
     replayer = Replayer(
         pool,
         base.instance,
@@ -163,17 +166,4 @@ async def _start_chores(base: Foundation, storage: Storage, known: Knowledge, pi
     )
     storage.changes.subscribe(REPLAY_CHANNEL, replayer.wake, replayer.wake)
     await tree.start("replays", replayer.run)
-
-
-async def _start_retention(base: Foundation, storage: Storage) -> TelemetryRetention:
-    """Start dropping days by age: only now, when what a crash left is queued for its roll-up."""
-    retention = TelemetryRetention(
-        storage.pool,
-        base.clock,
-        base.instance,
-        keep_days=base.config.retention.days,
-        metrics=base.metrics,
-        failpoint=base.failpoints,
-    )
-    await base.tree.start("retention", retention.run)
-    return retention
+    return roller

@@ -20,7 +20,12 @@ ORDER BY p.day
 
 -- name: drop_telemetry_day
 SELECT telemetry_drop_day(
-  %(day)s::date, %(cutoff)s::timestamptz, %(now)s::timestamptz, %(instance)s::text, %(actor)s::text, %(cause)s::text)
+  %(day)s::date, %(cutoff)s::timestamptz, %(now)s::timestamptz, %(instance)s::text, %(actor)s::text, %(cause)s::text,
+  %(without_rollups)s::boolean)
+
+-- name: checkpoint
+-- By the superuser of an embedded Postgres: afterwards its log is as small as it gets, and dropped files are gone.
+CHECKPOINT
 
 -- name: existing_roles
 SELECT rolname FROM pg_roles WHERE rolname = ANY(%(names)s::text[])

@@ -10,7 +10,7 @@ SELECT pg_try_advisory_xact_lock(1751741300, 1919904876)
 -- finite, whatever a device sends.
 WITH due AS (
   SELECT DISTINCT tenant_id, device_id, hour FROM telemetry_marks
-  WHERE marked_at <= %(settled)s AND hour <= %(begun)s
+  WHERE marked_at <= %(settled)s AND hour >= %(since)s AND hour <= %(begun)s
   ORDER BY tenant_id, device_id, hour LIMIT %(at_most)s
 ), taken AS (
   DELETE FROM telemetry_marks AS m USING due AS d
@@ -41,7 +41,7 @@ SELECT count(*) FROM due
 -- Of an hour that cannot be rolled up: the first, as roll_up takes it. Any other one would be innocent.
 WITH due AS (
   SELECT tenant_id, device_id, hour FROM telemetry_marks
-  WHERE marked_at <= %(settled)s AND hour <= %(begun)s
+  WHERE marked_at <= %(settled)s AND hour >= %(since)s AND hour <= %(begun)s
   ORDER BY tenant_id, device_id, hour LIMIT 1
 )
 DELETE FROM telemetry_marks AS m USING due AS d

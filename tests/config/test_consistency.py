@@ -77,6 +77,11 @@ BROKER = "broker.url = 'mqtt://b'\nbroker.username = 'me'\n"
         ),
         ("web.trusted_proxies = ['::/0']", '1: web.trusted_proxies: "::/0" is every address'),
         ("mail.host = '1.2.3.400'\nmail.sender = 'a@b'", '1: mail.host: "1.2.3.400" is not an address'),
+        ("retention.max_bytes = 268435455", "1: retention.max_bytes: must be at least 268435456, of which the log of"),
+        (
+            "database.url = 'postgresql://u@db/x'\nretention.max_bytes = 1000000000",
+            "2: retention.max_bytes: counts what is below data_dir, and with database.url the readings are elsewhere",
+        ),
         ("retention.days = 401", "1: retention.days: rollup_days must be at least as many as retention.days"),
     ],
 )
@@ -91,6 +96,8 @@ def test_faults_between_keys(text: str, message: str) -> None:
         "broker.url = 'mqtt://b'\nweb.port = 1883",
         "web.port = 1883\nweb.host = '127.0.0.1'\nbroker.host = '192.0.2.1'",
         "ingest.batch_size = 100\ningest.receive_max = 200",
+        "retention.max_bytes = 0\ndatabase.url = 'postgresql://u@db/x'",
+        "retention.max_bytes = 268435456\nretention.when_full = 'hold'",
         "limits.rate = 5",
         "limits.burst = 1",
         "web.host = '::1'",

@@ -84,12 +84,18 @@ def test_memory_is_that_of_this_process(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_counted_by_its_parts_and_links_lead_nowhere(tmp_path: Path) -> None:
-    for name, size in (("postgres/base/1", 300_000), ("mosquitto/mosquitto.db", 50_000), ("run.json", 100)):
+    postgres = {"postgres/base/1": 200_000, "postgres/pg_wal/1": 100_000}
+    for name, size in {**postgres, "mosquitto/mosquitto.db": 50_000, "run.json": 100}.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(size))
     (tmp_path / "sockets").symlink_to("/usr")
     disk = measure(tmp_path)
+    (tmp_path / "copies").mkdir()
+    with (tmp_path / "copies" / "sparse").open("wb") as sparse:
+        sparse.truncate(10**9)
+    assert measure(tmp_path).rest < 30_000, "a hole takes nothing"
     assert 300_000 <= disk.postgres < 400_000
+    assert 100_000 <= disk.postgres_log < 150_000
     assert 50_000 <= disk.broker < 80_000
     assert disk.rest < 20_000

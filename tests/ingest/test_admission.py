@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b, sha256
 from typing import Any
 
@@ -16,6 +17,7 @@ from appliance.ingest.admission import Admission, shown
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.charging import Charging
 from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.reading import HOP_COUNT, Reason, Refusal
 from tests.support.limiter import limiter_of
 
@@ -61,11 +63,12 @@ def admission(
     limiter: Limiter | None = None,
     *,
     offset: float | None = None,
+    kept_since: KeptSince | None = None,
     **ingest: Any,
 ) -> Admission:
     return Admission(
         Ingest(**ingest),
-        Retention(),
+        kept_since or KeptSince(Retention().days),
         registry or Everyone(),
         Charging(limiter or limiter_of(rate=1e6, burst=10_000_000, max_tracked_devices=1_000_000)),
         lambda: offset,
@@ -201,6 +204,25 @@ def test_a_time_before_the_retention_is_refused() -> None:
     oldest = NOW // SECOND - 30 * 86_400
     assert admit((TOPIC, b'{"ts":%d}' % oldest)).readings[0].ts == oldest * SECOND
     assert only_refusal(admit((TOPIC, b'{"ts":%d}' % (oldest - 1)))) is Reason.TIMESTAMP_TOO_OLD
+
+
+def test_a_reading_of_a_day_that_has_gone_for_room_is_too_old() -> None:
+    kept_since = KeptSince(30)
+    day = datetime.fromtimestamp(NOW // SECOND, UTC).date() - timedelta(days=3)
+    first = round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * SECOND
+    closed = admission(kept_since=kept_since)
+    assert len(admit((TOPIC, b'{"ts":%d}' % (first // SECOND - 1)), by=closed).readings) == 1
+    kept_since.set(day)
+    batch = admit((TOPIC, b'{"ts":%d}' % (first // SECOND - 1)), by=closed)
+    assert [(one.reason, one.detail) for one in batch.refused] == [
+        (
+            Reason.TIMESTAMP_TOO_OLD,
+            f"of a day that has gone to make room: readings are kept from {day} on (days of UTC)",
+        )
+    ]
+    assert len(admit((TOPIC, b'{"ts":%d}' % (first // SECOND)), by=closed).readings) == 1
+    kept_since.set(None)
+    assert len(admit((TOPIC, b'{"ts":%d}' % (first // SECOND - 1)), by=closed).readings) == 1
 
 
 def test_an_older_reading_is_delayed_and_moves_nothing() -> None:

@@ -29,6 +29,7 @@ from appliance.ingest.listeners import Listener
 from appliance.ingest.observer import Observer
 from appliance.ingest.pipeline import Pipeline
 from appliance.ingest.summary import BatchSummary
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
 from tests.support.limiter import limiter_of
@@ -114,7 +115,7 @@ async def open_ingest(
     failpoint: Callable[[str], None] = lambda _name: None,
     instance: str = "one",
     batch_size: int = 2000,
-    retention: Retention | None = None,
+    kept_since: KeptSince | None = None,
     clock: Clock | None = None,
     limiter: Limiter | None = None,
     rate: float = 1e6,
@@ -141,7 +142,11 @@ async def open_ingest(
             noted = NotedAllowances(states, registry.tenant, clock)
             limiter = limiter_of(rate=rate, burst=burst, tenant_rate=tenant_rate, backlog=backlog, allowances=noted.get)
         admission = Admission(
-            Ingest(), retention or Retention(), registry, Charging(limiter), partial(offset_in_doubt, clock)
+            Ingest(),
+            kept_since or KeptSince(Retention().days),
+            registry,
+            Charging(limiter),
+            partial(offset_in_doubt, clock),
         )
         notes = AllowanceNotes(limiter, clock, backlog)
         observers: list[Observer] = [

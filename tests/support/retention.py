@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from appliance.db.partitions import ensure_partitions
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
+from appliance.ingest.telemetry.day_dropper import DayDropper
 from appliance.ingest.telemetry.retention import TelemetryRetention
 from appliance.metrics import Metrics
 from tests.support.clock import TrustedClock
@@ -74,7 +75,8 @@ async def retention(
     """Open what drops days, of one process."""
     async with open_pool(database.conninfo(INGEST), name="retention", min_size=1, max_size=2) as pool:
         clock = Clock(now, trusted)
-        yield TelemetryRetention(pool, clock, instance, keep_days=keep_days, metrics=Metrics(), failpoint=failpoint)
+        dropper = DayDropper(pool, instance, Metrics(), failpoint)
+        yield TelemetryRetention(pool, clock, dropper, keep_days=keep_days, metrics=Metrics())
 
 
 def days(database: Database) -> list[date]:

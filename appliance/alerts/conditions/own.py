@@ -75,6 +75,14 @@ class FloodingUser:
 
 
 @dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A limit on the data folder that is exceeded, while no day of readings can go. Bytes."""
+
+    taken: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """What the appliance knows of itself at one moment."""
 
@@ -92,6 +100,7 @@ class OwnState:
     """Client ids that are fought over now."""
     flooding: Sequence[FloodingUser] = ()
     """Users that are shut out of the broker now."""
+    exceeded: Exceeded | None = None
 
 
 @dataclass(slots=True)
@@ -188,6 +197,7 @@ class OwnConditions:
             )
         found += self._client_ids()
         found += self._flooding()
+        found += self._budget()
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
@@ -248,6 +258,14 @@ class OwnConditions:
         when = f"is full in {days}" if full_in else "is full today"
         text = f"The disk of {{name}} {when}, if readings go on as before"
         return [self._condition(DISK, Severity.HIGH, text, {"full_in_days": full_in})]
+
+    def _budget(self) -> list[Condition]:
+        exceeded = self._last.exceeded
+        if exceeded is None:
+            return []
+        text = "The data of {name} takes more than retention.max_bytes, and no day of readings can go"
+        details = {"taken_bytes": exceeded.taken, "limit_bytes": exceeded.limit}
+        return [self._condition("budget", Severity.HIGH, text, details)]
 
     def _fingerprint(self, key: str) -> str:
         return f"system:{key}:{self.instance}"

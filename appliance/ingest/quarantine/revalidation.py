@@ -20,6 +20,7 @@ from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Reading
 from appliance.ingest.charging import Charging
 from appliance.ingest.limits.limiter import Limiter
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.reading import Refusal
 
 Resolve = Callable[[Mapping[DeviceKey, str | None]], Awaitable[Mapping[DeviceKey, AdmissionStatus]]]
@@ -93,7 +94,7 @@ class Revalidation:
         )
         self._admission = Admission(
             ingest,
-            retention,
+            KeptSince(retention.days),
             _EmptyRegistry(),
             Charging(unused_limiter),
             _no_doubt,

@@ -28,6 +28,8 @@ class Cause(StrEnum):
     """All of it is older than the retention."""
     AHEAD = "ahead"
     """It is empty, and so far in the future that a wrong clock made it."""
+    BUDGET = "budget"
+    """It is the oldest, and there is no room for all: see ``budget.py``."""
 
 
 class Wait(StrEnum):

@@ -5,18 +5,17 @@ dropped first, each in a transaction of its own. Several processes on one databa
 up the stream for longer than its lock timeout, one of a day whose hours are still to be rolled up, one in doubt.
 """
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 
-import psycopg
 import structlog
 import trio
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
-from appliance.db.partitions import drop_day, read_days
+from appliance.db.partitions import read_days
 from appliance.db.pool import Pool
-from appliance.ingest.telemetry.expiry import ExpiredDay, Wait, cutoff, expired, waits_for
+from appliance.ingest.telemetry.day_dropper import DayDropper
+from appliance.ingest.telemetry.expiry import Wait, cutoff, expired, waits_for
 from appliance.metrics import Metrics
 from appliance.runtime.activity import activity
 from appliance.runtime.periodic import every
@@ -27,7 +26,6 @@ MAX_WAIT = 600.0
 """Most seconds until a lock that was not had is tried again: each try may hold up the stream for 200 ms."""
 PAUSE = 0.1
 """Seconds between two drops, which leave telemetry to the stream."""
-ACTOR = "retention"
 
 log = structlog.get_logger(__name__)
 
@@ -39,18 +37,16 @@ class TelemetryRetention:
         self,
         pool: Pool,
         clock: Clock,
-        instance: str,
+        dropper: DayDropper,
         *,
         keep_days: int,
         metrics: Metrics,
-        failpoint: Callable[[str], None],
     ) -> None:
         self._pool = pool
         self._clock = clock
-        self._instance = instance
+        self._dropper = dropper
         self._keep_days = keep_days
         self._metrics = metrics
-        self._failpoint = failpoint
         self._backoff = Backoff(first=CHECK_SECONDS, maximum=MAX_WAIT)
         self._reported: dict[date, Wait] = {}
         """What has been logged of each day that waits."""
@@ -77,7 +73,10 @@ class TelemetryRetention:
         for one in expired(days, self._now(), self._keep_days):
             wait = waits_for(one, trusted=self._clock.trusted, blocked=blocked)
             if wait is Wait.TURN:
-                wait, gone = await self._try(one)
+                now = self._now()
+                wait, gone = await self._dropper.drop(
+                    one, cutoff=cutoff(now, self._keep_days), now=now, without_rollups=False
+                )
                 dropped += gone
                 blocked = wait is Wait.LOCK
                 await trio.sleep(PAUSE)
@@ -88,34 +87,6 @@ class TelemetryRetention:
         self._report(waiting)
         activity().doing(f"keeps {len(days) - dropped} days, {len(waiting)} of them past their age")
         return dropped
-
-    async def _try(self, one: ExpiredDay) -> tuple[Wait, int]:
-        """Drop a day; return what it waits for (TURN: nothing), and how many days went."""
-        day, now = one.partition.day, self._now()
-        try:
-            async with self._pool.connection() as connection, connection.transaction():
-                readings = await drop_day(
-                    connection,
-                    day,
-                    cutoff=cutoff(now, self._keep_days),
-                    now=now,
-                    instance=self._instance,
-                    actor=ACTOR,
-                    cause=one.cause.value,
-                )
-                self._failpoint("before_drop_commit")
-        except psycopg.errors.LockNotAvailable:
-            return Wait.LOCK, 0
-        except psycopg.errors.ObjectNotInPrerequisiteState:
-            return Wait.ROLLUPS, 0
-        self._failpoint("after_drop_commit")
-        if readings is None:
-            return Wait.TURN, 0
-        self._metrics.dropped_days.labels(one.cause.value).inc()
-        log.info(
-            "day dropped", day=day.isoformat(), readings=readings, bytes=one.partition.bytes, cause=one.cause.value
-        )
-        return Wait.TURN, 1
 
     def _report(self, waiting: dict[date, Wait]) -> None:
         """Log each day that waits once, and again when it waits for something else."""

@@ -3,13 +3,14 @@
 from appliance.broker.room import BrokerRoom
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
+from appliance.ingest.telemetry.budget import Source
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.runtime.activity import in_words
 from appliance.watchdog.proof import Part
 from appliance.watchdog.watchdog import EndToEnd
 from appliance.web.page import formats
 from appliance.web.system.reader import SystemView
-from appliance.web.system.retention import RetentionView, WaitingDay
+from appliance.web.system.retention import Budget, RetentionView, WaitingDay
 
 
 def dependency_text(dependency: Dependency, view: SystemView) -> str:
@@ -106,6 +107,7 @@ def heartbeat_text(proven: EndToEnd) -> str:
     return f"The heartbeat URL was told {how} {ago} ago, and is called every {in_words(proven.interval)}."
 
 
+DAY_SECONDS = 86_400
 SOON_FULL = 14
 """Days within which a full disk is something to act upon."""
 HELD = "Nothing is stored: messages wait in the broker."
@@ -131,11 +133,47 @@ def outlook_text(view: RetentionView) -> str | None:
     expected = view.outlook
     if expected is None or expected.free is None:
         return None
+    if expected.full_in is None and expected.keeps is not None:
+        days = "day" if expected.keeps == 1 else "days"
+        return f"Keeps {formats.count(expected.keeps)} complete {days} at this rate"
     if expected.full_in is None:
         return f"Enough for {formats.count(view.keep_days)} {'day' if view.keep_days == 1 else 'days'} of readings"
     if expected.full_in == 0:
         return "Full within a day"
     return f"Full in {formats.count(expected.full_in)} {'day' if expected.full_in == 1 else 'days'}"
+
+
+def budget_text(budget: Budget) -> str:
+    """Return how much of what may be taken is."""
+    whose = "retention.max_bytes" if budget.source is Source.MAX_BYTES else "the size of the disk"
+    return f"{formats.size(budget.taken)} of {formats.size(budget.limit)} taken, by {whose}"
+
+
+def budget_wait(budget: Budget) -> str | None:
+    """Return what keeps the day that has to go to make room; None: nothing has to go, or nothing keeps it."""
+    match budget.wait:
+        case Wait.CLOCK:
+            return "More is taken than may be, but no day goes while the clock is in doubt"
+        case Wait.ROLLUPS:
+            return "Its hours are rolled up first"
+        case Wait.LOCK:
+            return "Waits for a session that reads or writes readings for long, such as psql or a backup"
+        case _:
+            return None
+
+
+def going_text(view: RetentionView, now: float) -> str | None:
+    """Return when the oldest day goes to make room; None where its age is reached before, or it is not known."""
+    if view.budget is not None and view.budget.going is not None:
+        return "now, to make room"
+    expected = view.outlook
+    if expected is None or expected.drops_in is None or view.next_at is None:
+        return None
+    if now + expected.drops_in * DAY_SECONDS >= view.next_at:
+        return None
+    if expected.drops_in == 0:
+        return "within a day, to make room"
+    return f"in about {formats.count(expected.drops_in)} {'day' if expected.drops_in == 1 else 'days'}, to make room"
 
 
 def no_outlook(view: RetentionView, *, embedded: bool) -> str:

@@ -310,6 +310,7 @@ class SystemReader:
             trusted=clock.trusted,
             blocked=system.retention_blocked(),
             free=None if disk is None or not postgres_embedded(dependencies) else disk.free,
+            budget=system.budget(),
         )
 
     def _versions(self, dependencies: Sequence[Dependency], facts: ServerFacts | None) -> Versions:

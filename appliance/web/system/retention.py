@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import msgspec
 
 from appliance.db.partitions import DayPartition
+from appliance.ingest.telemetry.budget import BudgetState, Source
 from appliance.ingest.telemetry.disk_outlook import DiskOutlook, disk_outlook
 from appliance.ingest.telemetry.expiry import Wait, expired, expires_at, waits_for
 
@@ -17,6 +18,22 @@ class DaySize:
 
     day: date
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be taken by all that is below the data folder. Sizes are bytes."""
+
+    taken: int
+    limit: int
+    source: Source
+    """Whether the configuration says so, or the size of the disk."""
+    going: date | None
+    """The day that goes now to make room."""
+    wait: Wait | None
+    """What keeps it; also where no day goes since the clock is in doubt."""
+    exhausted: bool
+    """Whether more is taken, and no day can go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +61,29 @@ class RetentionView(msgspec.Struct, frozen=True):
     waiting: Sequence[WaitingDay]
     outlook: DiskOutlook | None
     """None before a day is complete."""
+    budget: Budget | None = None
+    """None where nothing but the end of the disk limits what is taken, or where that is not known yet."""
 
 
 def retention_view(
-    days: Sequence[DayPartition], now: float, keep_days: int, *, trusted: bool, blocked: bool, free: int | None
+    days: Sequence[DayPartition],
+    now: float,
+    keep_days: int,
+    *,
+    trusted: bool,
+    blocked: bool,
+    free: int | None,
+    budget: BudgetState | None,
 ) -> RetentionView:
     """Return what there is to tell at ``now``; ``free`` is the space on the disk of the readings, if it is known."""
     moment = datetime.fromtimestamp(now, UTC)
     kept = [DaySize(one.day, one.bytes) for one in days if not one.empty]
     next_day = kept[0].day if kept else None
+    taken = sum(one.bytes for one in kept)
+    room = None if budget is None else budget.room_for(taken)
     return RetentionView(
         keep_days=keep_days,
-        bytes=sum(one.bytes for one in kept),
+        bytes=taken,
         days=kept,
         next_day=next_day,
         next_at=None if next_day is None else expires_at(next_day, keep_days).timestamp(),
@@ -64,5 +92,14 @@ def retention_view(
             for one in expired(days, moment, keep_days)
             if not one.partition.empty
         ],
-        outlook=disk_outlook(days, moment.date(), keep_days, free),
+        outlook=disk_outlook(days, moment.date(), keep_days, free, room),
+        budget=_budget(budget),
+    )
+
+
+def _budget(state: BudgetState | None) -> Budget | None:
+    if state is None or state.usage is None or state.limit is None:
+        return None
+    return Budget(
+        state.usage.own, state.limit.bytes, state.limit.source, state.day, state.wait, exhausted=state.exhausted
     )

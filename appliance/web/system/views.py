@@ -16,12 +16,16 @@ from appliance.web.page import axes, charts, formats
 from appliance.web.page.frame import Frame
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.system.clock import difference
+from appliance.web.system.disk_parts import Share, disk_shares, parts_of_data
 from appliance.web.system.labels import (
     HELD,
     NOT_SAVED,
     PARTS,
     SOON_FULL,
+    budget_text,
+    budget_wait,
     dependency_text,
+    going_text,
     heartbeat_text,
     no_outlook,
     outlook_text,
@@ -48,7 +52,6 @@ LIVE_SECONDS = 0.9
 SPARK_STEP, SPARK_POINTS = 30, 60
 DAYS_DRAWN, WAITING_SHOWN = 60, 5
 TIME_LABELS = 3
-TELEMETRY, ROLLUPS, QUARANTINE = ("telemetry",), ("telemetry_hourly", "rollup"), ("quarantine",)
 
 _PARTS = (
     "restore",
@@ -71,17 +74,6 @@ _PARTS = (
     "versions",
 )
 """The live parts; each is a template in templates/system/."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A part of the disk in use; ``x`` and ``width`` in percent of the file system."""
-
-    fill: str
-    label: str
-    bytes: int
-    x: float
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +104,14 @@ class RetentionCard:
     """Whether the disk lasts; None while that is not known."""
     no_outlook: str
     soon_full: bool
+    budget: str | None
+    """How much of what may be taken is; None where nothing limits it but the end of the disk."""
+    going: str | None
+    """When the oldest day goes to make room, before its age; None: it does not."""
+    budget_wait: str | None
+    """What keeps the day that has to go now."""
+    parts: Sequence[tuple[str, int]]
+    """What takes the room, where more is taken than may be and no day can go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def shown(
     latencies = snapshot.process.receive_to_commit.series()
     problems = [service for service in view.tasks if service.state in (ServiceState.BEHIND, ServiceState.FAILING)]
     p95 = [None if step is None else step.p95 for step in latencies]
-    disk = list(_disk(view))
+    disk = list(disk_shares(view))
     return SystemPage(
         view=view,
         rows=list(rows_of(view, problems if only_problems else view.tasks)),
@@ -229,7 +229,7 @@ def shown(
         held=HELD if postgres_embedded(view.dependencies) else NOT_SAVED,
         retention=None
         if view.retention is None
-        else _retention(view.retention, view.now, embedded=postgres_embedded(view.dependencies)),
+        else _retention(view.retention, view, embedded=postgres_embedded(view.dependencies)),
         dependencies=[(dependency, dependency_text(dependency, view)) for dependency in view.dependencies],
         promise=promise(view.broker_terms, view.receive_to_commit),
         answering=sum(dependency.trouble is None for dependency in view.dependencies),
@@ -271,47 +271,12 @@ def _latency_chart(steps: Sequence[Percentiles | None], now: float, seen_by: Vie
     return LatencyChart(ticks, times, median_path, p95_path, p99_path, summary)
 
 
-# Disk
-
-
-def _disk(view: SystemView) -> Iterator[Share]:
-    """Yield the parts of the disk in use; the rest of the bar is free."""
-    disk, database = view.disk, view.database
-    if disk is None:
-        return
-    tables = {} if database is None else {table.name: table.bytes for table in database.tables}
-    telemetry, rollups, held = (_of(tables, names) for names in (TELEMETRY, ROLLUPS, QUARANTINE))
-    parts = [
-        ("f-accent", "Telemetry", telemetry),
-        ("f-s2", "Roll-ups", rollups),
-        ("f-s4", "Quarantine", held),
-        ("f-s3", "Rest of Postgres", max(disk.postgres - telemetry - rollups - held, 0)),
-        ("f-s5", "Broker and files", disk.broker + disk.rest),
-        ("f-low", "Reserve", disk.reserve),
-    ]
-    others = disk.total - disk.free - sum(size for *_, size in parts)
-    x = 0.0
-    for fill, label, size in [*parts, ("f-idle", "Other", max(others, 0))]:
-        width = 100 * size / disk.total
-        yield Share(fill, label, size, x, width)
-        x += width
-
-
-def _of(tables: Mapping[str, int], names: Sequence[str]) -> int:
-    """Return the bytes of the tables whose names begin with one of ``names``; roll-ups do not count as telemetry."""
-    return sum(
-        size
-        for table, size in tables.items()
-        if table.startswith(tuple(names)) and (names is not TELEMETRY or not table.startswith(ROLLUPS))
-    )
-
-
 # Retention
 
 
-def _retention(view: RetentionView, now: float, *, embedded: bool) -> RetentionCard:
+def _retention(view: RetentionView, system: SystemView, *, embedded: bool) -> RetentionCard:
     """Return the card of the days of readings; the columns end with the present day, whatever the days are."""
-    today = datetime.fromtimestamp(now, UTC).date()
+    today = datetime.fromtimestamp(system.now, UTC).date()
     by_day = {one.day: one.bytes for one in view.days if one.day <= today}
     sizes: charts.ChartSeries = []
     summary = "No readings yet"
@@ -320,7 +285,7 @@ def _retention(view: RetentionView, now: float, *, embedded: bool) -> RetentionC
         sizes = [by_day.get(first + timedelta(days=n)) for n in range((today - first).days + 1)]
         largest = formats.size(charts.highest(sizes))
         summary = f"Size of each day from {first:%-d %b %Y} to {last:%-d %b %Y}, at most {largest}"
-    expected = view.outlook
+    expected, budget = view.outlook, view.budget
     return RetentionCard(
         view=view,
         columns=charts.columns(sizes, max(charts.highest(sizes), 1)),
@@ -330,4 +295,8 @@ def _retention(view: RetentionView, now: float, *, embedded: bool) -> RetentionC
         outlook=outlook_text(view),
         no_outlook=no_outlook(view, embedded=embedded),
         soon_full=expected is not None and expected.full_in is not None and expected.full_in <= SOON_FULL,
+        budget=None if budget is None else budget_text(budget),
+        going=going_text(view, system.now),
+        budget_wait=None if budget is None else budget_wait(budget),
+        parts=parts_of_data(system) if budget is not None and budget.exhausted else (),
     )

@@ -8,6 +8,7 @@ from appliance.alerts.conditions.own import (
     MAX_OUTAGES,
     QUIET_SECONDS,
     ClockDoubt,
+    Exceeded,
     FloodingUser,
     OwnConditions,
     OwnState,
@@ -52,6 +53,16 @@ def test_while_postgres_is_away_nothing_is_known_of_the_rest() -> None:
     assert len(seen.after(LASTING_SECONDS)) == 1
     assert len(seen.after(1, causes={"postgres": "refused"})) == 1
     assert seen.after(1, causes={}) == []
+
+
+def test_data_that_nothing_can_be_dropped_of_is_an_alert_while_it_takes_too_much() -> None:
+    seen = Seen()
+    text = "The data of barn takes more than retention.max_bytes, and no day of readings can go"
+    assert seen.after(exceeded=Exceeded(3 * GB, 2 * GB)) == [text]
+    (condition,) = seen.own.holding(None)
+    assert condition.severity is Severity.HIGH
+    assert (condition.details["taken_bytes"], condition.details["limit_bytes"]) == (3 * GB, 2 * GB)
+    assert seen.after(exceeded=None) == []
 
 
 def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> None:

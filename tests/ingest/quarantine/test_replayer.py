@@ -24,6 +24,7 @@ from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL, ReplayStatus
 from appliance.ingest.quarantine.revalidation import HeldMessage, RevalidatedMessage, Revalidation
 from appliance.ingest.quarantine.store import Selection, dismiss
+from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.reading import Reason
 from tests.support.commit_thief import Theft, commit_thief
 from tests.support.pipeline import (
@@ -246,7 +247,7 @@ async def approve(stack: IngestStack, device_id: str) -> None:
 async def test_retention_is_tested_against_the_original_receive_time(database: Database) -> None:
     await furnish(database, strategy="approve")
     received = time.time() - 5 * 86_400
-    async with open_ingest(database, retention=Retention(days=30)) as stack:
+    async with open_ingest(database, kept_since=KeptSince(30)) as stack:
         kept = telemetry("d-1", b'{"ts":%d}' % (received - 29 * 86_400))
         too_old = telemetry("d-1", b'{"ts":%d}' % (received - 31 * 86_400))
         await stack.send(kept, too_old, received=received)

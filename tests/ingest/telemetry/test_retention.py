@@ -7,11 +7,11 @@ import psycopg
 import pytest
 import trio
 
-from appliance.config import Retention
 from appliance.db import roles
 from appliance.db.partitions import drop_day, read_days
 from appliance.db.trio_psycopg import connect
 from appliance.ingest.batch import Accepted
+from appliance.ingest.telemetry.kept_since import KeptSince
 from tests.support.accounting import look as balance
 from tests.support.pipeline import furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
@@ -25,9 +25,18 @@ OLD = TODAY - timedelta(days=10)
 A_DAY = timedelta(days=1)
 
 
-async def drop(database: Database, day: date, *, cutoff: datetime = NOW - A_DAY, now: datetime = NOW) -> int | None:
+async def drop(
+    database: Database,
+    day: date,
+    *,
+    cutoff: datetime = NOW - A_DAY,
+    now: datetime = NOW,
+    cause: str = "age",
+    without_rollups: bool = False,
+) -> int | None:
     async with ingest(database) as connection:
-        return await drop_day(connection, day, cutoff=cutoff, now=now, instance="one", actor="retention", cause="age")
+        terms: dict[str, Any] = {"cause": cause, "without_rollups": without_rollups}
+        return await drop_day(connection, day, cutoff=cutoff, now=now, instance="one", actor="retention", **terms)
 
 
 def audited(database: Database) -> list[tuple[Any, ...]]:
@@ -214,7 +223,14 @@ async def test_what_another_session_drops_is_not_waited_for(database: Database) 
     async with ingest(database) as first:
         async with first.transaction():
             gone = await drop_day(
-                first, OLD, cutoff=NOW - A_DAY, now=NOW, instance="two", actor="retention", cause="age"
+                first,
+                OLD,
+                cutoff=NOW - A_DAY,
+                now=NOW,
+                instance="two",
+                actor="retention",
+                cause="age",
+                without_rollups=False,
             )
             assert gone == 0
             assert await drop(database, OLD + A_DAY) is None
@@ -226,7 +242,16 @@ async def test_only_ingest_may_drop(database: Database) -> None:
     for role in (roles.WEB, roles.BACKUP):
         async with await connect(database.conninfo(role)) as connection:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await drop_day(connection, OLD, cutoff=NOW - A_DAY, now=NOW, instance="one", actor="x", cause="age")
+                await drop_day(
+                    connection,
+                    OLD,
+                    cutoff=NOW - A_DAY,
+                    now=NOW,
+                    instance="one",
+                    actor="x",
+                    cause="age",
+                    without_rollups=False,
+                )
     async with ingest(database) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute("DROP TABLE telemetry_20251113")
@@ -238,7 +263,7 @@ async def test_a_reading_of_a_dropped_day_is_stored_and_its_roll_up_stays_whole(
     now = datetime.now(UTC)
     day = now.date() - timedelta(days=3)
     await furnish(database)
-    async with open_ingest(database, retention=Retention(days=5)) as stack:
+    async with open_ingest(database, kept_since=KeptSince(5)) as stack:
         noon = int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp())
         await stack.send(*(telemetry("d-1", b'{"ts":%d,"t":10}' % (noon + n)) for n in range(3)))
         await _queued(database)

@@ -160,6 +160,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         shared_client_ids=list,
         retention_days=30,
         retention_blocked=lambda: False,
+        budget=lambda: None,
         schema=lambda: shipped()[-1].version,
         end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
         settings={"broker.port": 1883, "database.url": None},

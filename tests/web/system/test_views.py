@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +18,12 @@ from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
+from appliance.diagnostics.process_metrics import Disk, ProcessMetrics
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom
+from appliance.ingest.telemetry.budget import BudgetState, Limit, Source, Usage
 from appliance.ingest.telemetry.disk_outlook import DiskOutlook
 from appliance.ingest.telemetry.expiry import Wait
+from appliance.metrics import Metrics
 from appliance.people.role import Role
 from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.watchdog.proof import Part
@@ -202,6 +206,48 @@ async def test_without_readings_it_says_how_long_they_will_be_kept(database: Dat
         assert "They are kept 1 day." in (await asking.get("/system")).text
 
 
+def budget(taken: int, limit: int, source: Source = Source.MAX_BYTES, **state: Any) -> BudgetState:
+    return BudgetState(Usage(taken, 10**12, 10**11, 0), Limit(limit, source), **state)
+
+
+async def test_it_shows_what_may_be_taken_and_when_the_oldest_day_goes_for_it(database: Database) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today - timedelta(days=2), today - timedelta(days=1)):
+        await make_days(database, day, day)
+        store(database, day, 100)
+    async with page(database, budget=lambda: budget(10**9, 2 * 10**9)) as asking:
+        html = (await asking.get("/system")).text
+    assert "1.0 GB of 2.0 GB taken, by retention.max_bytes" in html
+    assert "to make room" not in html
+    async with page(database, budget=lambda: budget(10**9, 10**9 + 10_000, Source.DISK)) as asking:
+        html = (await asking.get("/system")).text
+    assert "taken, by the size of the disk" in html
+    assert "within a day, to make room" in html
+    going = budget(3 * 10**9, 2 * 10**9, day=today - timedelta(days=2), wait=Wait.LOCK)
+    async with page(database, budget=lambda: going) as asking:
+        html = (await asking.get("/system")).text
+    assert f"{today - timedelta(days=2):%-d %b %Y}, now, to make room" in html
+    assert "Waits for a session that reads or writes readings for long" in html
+    assert "No day can go" not in html
+
+
+async def test_where_no_day_can_go_it_says_what_takes_the_room(database: Database) -> None:
+    today = datetime.now(UTC).date()
+    await make_days(database, today, today)
+    store(database, today, 100)
+    disk = Disk(10**12, 10**11, 700 * 10**6, 64 * 10**6, 9 * 10**6, 2 * 10**6, 32 * 10**6)
+    process = ProcessMetrics(Metrics(), SystemClock(), Path.cwd(), queue=lambda: 0, each_second=lambda _now: None)
+    process.disk = disk
+    stuck = budget(3 * 10**9, 2 * 10**9, exhausted=True)
+    async with page(database, budget=lambda: stuck, process=process) as asking:
+        html = " ".join((await asking.get("/system")).text.split())
+    assert "No day can go: the present one stays" in html
+    for label in ("Readings of today", "Rest of Postgres", "Log of Postgres", "Queue of the broker", "Other files"):
+        assert f"<dt>{label}</dt>" in html
+    assert '<dt>Log of Postgres</dt><dd class="num">64.0 MB</dd>' in html
+    assert "<dt>Earlier readings</dt>" not in html
+
+
 def outlook(full_in: int | None, *, free: int | None = 10**9) -> str | None:
     expected = DiskOutlook(10**6, 7, 31 * 10**6, free, full_in)
     return outlook_text(RetentionView(30, 0, [], None, None, [], expected))
@@ -210,6 +256,8 @@ def outlook(full_in: int | None, *, free: int | None = 10**9) -> str | None:
 def test_the_outlook_says_how_long_the_disk_lasts() -> None:
     assert outlook(None) == "Enough for 30 days of readings"
     assert outlook(1) == "Full in 1 day"
+    fewer = DiskOutlook(10**6, 7, 31 * 10**6, 10**9, None, drops_in=2, keeps=5)
+    assert outlook_text(RetentionView(30, 0, [], None, None, [], fewer)) == "Keeps 5 complete days at this rate"
     assert outlook(0) == "Full within a day"
     assert outlook(None, free=None) is None
     fresh = RetentionView(30, 0, [], None, None, [], None)
