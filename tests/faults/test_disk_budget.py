@@ -153,10 +153,10 @@ async def test_the_oldest_days_go_and_everything_else_goes_on(appliance: Applian
         least = await endless(appliance, volume, sender, people)
         count = sender.sent + OLD_DAYS * OLD_READINGS
         await until_true(appliance, lambda: balance(appliance.conninfo()).received >= count, 120)
-        books, dropped = balance(appliance.conninfo()), gone(appliance)
+        found, dropped = balance(appliance.conninfo()), gone(appliance)
         log = appliance.log.read_text()
-        structlog.get_logger(__name__).info("shown", **figures(sender, people, least, dropped, books.stored))
-    assert books.dropped == sum(readings for _, readings, *_ in dropped)
+        structlog.get_logger(__name__).info("shown", **figures(sender, people, least, dropped, found.stored))
+    assert found.dropped == sum(readings for _, readings, *_ in dropped)
     assert {(cause, actor) for *_, cause, actor in dropped} == {("budget", "retention")}
     assert dropped[0][:2] == ((today - timedelta(days=FIRST_OLD)).isoformat(), OLD_READINGS)
     assert today.isoformat() not in {day for day, *_ in dropped}
