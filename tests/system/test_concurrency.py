@@ -1,5 +1,7 @@
 """Two appliances on one database: whatever comes at once, one device is one row and one seat (P6, P7, P8, P9, P23)."""
 
+import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes as seats_changes
 from appliance.devices.seats.imports import import_many
 from appliance.errors import Invalid
+from appliance.mqtt.client import Client
 from appliance.reading import Reason
 from appliance.renewals.answer import Answer
 from appliance.renewals.plan import Request
@@ -27,10 +30,12 @@ from tests.support import soak
 from tests.support.accounting import look, watching_accounting
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.busy import within
+from tests.support.doctor import OF_THIS_SERVER
 from tests.support.http_caller import Caller, Start
 from tests.support.postgres_server import PostgresServer, create_database, drop_database
-from tests.support.publisher import client
+from tests.support.publisher import Entry, Publisher, client
 from tests.support.tenants import BY, GRACE
+from tests.system.test_kills import flowing, kill_with_a_batch_in_flight
 
 T = TypeVar("T")
 
@@ -339,3 +344,92 @@ async def test_renewals_among_first_messages_over_http_and_mqtt(peers: Peers, re
     assert len(set(rows)) == len(rows)
     assert len(rows) + len(held) == each * (known + new + 2), "each message is in one place"
     assert not [device for (device,) in held if device.startswith("k")], "known devices keep their seats"
+
+
+MESSAGES = soak.times(5_000)
+KILLS = soak.times(2)
+NEWCOMERS, FREE_SEATS, EACH = 30, 12, 4
+SHARED = 200
+"""Messages that are sent to both brokers."""
+
+
+@dataclass
+class Traffic:
+    """What is sent to the two brokers while their appliances are killed."""
+
+    peers: Peers
+    tenant_id: str
+    senders: tuple[Publisher, Publisher]
+    enough: trio.Event
+
+    @property
+    def sent(self) -> set[Entry]:
+        return self.senders[0].sent | self.senders[1].sent
+
+    async def stream(self, place: int, through: Client) -> None:
+        """Send without an end until it is enough, over one broker: ten devices of both, and some of one alone."""
+        sender = self.senders[place]
+        while not (self.enough.is_set() and len(self.sent) >= MESSAGES):
+            await sender.send(through, 100)
+            await trio.sleep(0.02)
+
+    async def newcomers(self, place: int, through: Client, tenant_id: str, base: int) -> None:
+        """Let more new devices announce themselves than there are seats, each over both brokers."""
+        for number in range(EACH // 2):
+            for device in range(NEWCOMERS):
+                seq = EACH * device + 2 * number + place
+                await through.publish(f"tenant/{tenant_id}/device/n{device}/telemetry", message(seq, base))
+
+    async def twice(self, through: Client, base: int) -> None:
+        """Send messages that the other broker gets, too."""
+        path = f"tenant/{self.tenant_id}/device/both/telemetry"
+        await through.publish_many((path, message(number, base)) for number in range(SHARED))
+
+
+async def test_whoever_of_two_is_killed_nothing_is_lost_doubled_or_seated_twice(peers: Peers) -> None:
+    """Each has its own broker; their devices are partly the same, and some come for the last seats."""
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    tenant_id, rush, now = "killed", "killed-rush", int(time.time()) * 1000
+    peers.tenant(tenant_id, seats=100)
+    peers.tenant(rush, seats=FREE_SEATS)
+    senders = Publisher(tenant_id, now - 3_600_000, devices=10), Publisher(tenant_id, now - 1_800_000, devices=14)
+    traffic = Traffic(peers, tenant_id, senders, trio.Event())
+    async with (
+        watching_accounting(lambda: peers.conninfo),
+        client(peers.processes[0], "killed-0", tenant_id) as first,
+        client(peers.processes[1], "killed-1", tenant_id) as second,
+        client(peers.processes[0], "rush-0", rush) as first_rush,
+        client(peers.processes[1], "rush-1", rush) as second_rush,
+        trio.open_nursery() as nursery,
+    ):
+        for place, (through, rushing) in enumerate(((first, first_rush), (second, second_rush))):
+            nursery.start_soon(traffic.stream, place, through)
+            nursery.start_soon(traffic.newcomers, place, rushing, rush, now - 60_000)
+            nursery.start_soon(traffic.twice, through, now - 7_200_000)
+        for number in range(KILLS):
+            await flowing(victim := peers.processes[number % 2])
+            await trio.sleep(chance.random() * 0.3)
+            victim.kill() if chance.random() < 0.5 else await kill_with_a_batch_in_flight(victim)
+            await trio.to_thread.run_sync(victim.start)
+        traffic.enough.set()
+    rows = "SELECT device_id, (extract(epoch FROM ts) * 1000)::bigint, seq FROM telemetry WHERE tenant_id = %s"
+    with trio.fail_after(within(PATIENCE_SECONDS)):
+        while len(found := peers.query(rows, tenant_id)) < len(traffic.sent) + SHARED:
+            await trio.sleep(0.1)
+    both = {("both", now - 7_200_000 + number, number) for number in range(SHARED)}
+    assert len(found) == len(set(found)), f"seed {seed}"
+    assert set(found) == traffic.sent | both, f"seed {seed}"
+
+    seated = {device for (device,) in peers.query("SELECT device_id FROM device_registry WHERE tenant_id = %s", rush)}
+    assert len(seated) == FREE_SEATS, f"seed {seed}"
+    kept = Counter(device for (device,) in peers.query("SELECT device_id FROM telemetry WHERE tenant_id = %s", rush))
+    assert kept == dict.fromkeys(seated, EACH), f"seed {seed}"
+    ledger = "SELECT sum(duplicate)::int, sum(refused)::int FROM ingest_ledger WHERE tenant_id = %s"
+    [(duplicate, _)], [(_, refused)] = peers.query(ledger, tenant_id), peers.query(ledger, rush)
+    assert duplicate >= SHARED
+    assert refused >= EACH * (NEWCOMERS - FREE_SEATS)
+    look(peers.conninfo)
+    examined = json.loads(peers.processes[0].invoke("doctor", "--json").stdout)
+    broken = {check["name"] for check in examined["checks"] if check["status"] == "broken"}
+    assert broken <= OF_THIS_SERVER, examined
