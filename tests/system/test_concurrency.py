@@ -348,7 +348,7 @@ async def test_renewals_among_first_messages_over_http_and_mqtt(peers: Peers, re
 
 MESSAGES = soak.times(5_000)
 KILLS = soak.times(2)
-NEWCOMERS, FREE_SEATS, EACH = 30, 12, 4
+NEW_DEVICES, FREE_SEATS, EACH = 30, 12, 4
 SHARED = 200
 """Messages that are sent to both brokers."""
 
@@ -373,10 +373,10 @@ class Traffic:
             await sender.send(through, 100)
             await trio.sleep(0.02)
 
-    async def newcomers(self, place: int, through: Client, tenant_id: str, base: int) -> None:
+    async def new_devices(self, place: int, through: Client, tenant_id: str, base: int) -> None:
         """Let more new devices announce themselves than there are seats, each over both brokers."""
         for number in range(EACH // 2):
-            for device in range(NEWCOMERS):
+            for device in range(NEW_DEVICES):
                 seq = EACH * device + 2 * number + place
                 await through.publish(f"tenant/{tenant_id}/device/n{device}/telemetry", message(seq, base))
 
@@ -405,7 +405,7 @@ async def test_whoever_of_two_is_killed_nothing_is_lost_doubled_or_seated_twice(
     ):
         for place, (through, rushing) in enumerate(((first, first_rush), (second, second_rush))):
             nursery.start_soon(traffic.stream, place, through)
-            nursery.start_soon(traffic.newcomers, place, rushing, rush, now - 60_000)
+            nursery.start_soon(traffic.new_devices, place, rushing, rush, now - 60_000)
             nursery.start_soon(traffic.twice, through, now - 7_200_000)
         for number in range(KILLS):
             await flowing(victim := peers.processes[number % 2])
@@ -428,7 +428,7 @@ async def test_whoever_of_two_is_killed_nothing_is_lost_doubled_or_seated_twice(
     ledger = "SELECT sum(duplicate)::int, sum(refused)::int FROM ingest_ledger WHERE tenant_id = %s"
     [(duplicate, _)], [(_, refused)] = peers.query(ledger, tenant_id), peers.query(ledger, rush)
     assert duplicate >= SHARED
-    assert refused >= EACH * (NEWCOMERS - FREE_SEATS)
+    assert refused >= EACH * (NEW_DEVICES - FREE_SEATS)
     look(peers.conninfo)
     examined = json.loads(peers.processes[0].invoke("doctor", "--json").stdout)
     broken = {check["name"] for check in examined["checks"] if check["status"] == "broken"}
