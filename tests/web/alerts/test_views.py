@@ -303,7 +303,7 @@ async def test_a_closed_alert_says_why_and_by_whom(database: Database) -> None:
     past = add_alert(database, status="CLOSED", close_reason="cleared", past=True)
     async with viewing(database) as responder:
         assert "kim@acme.example" in plain((await responder.get(f"/alerts/{by_hand}")).text)
-        assert "Was over before it could be told" in plain((await responder.get(f"/alerts/{past}")).text)
+        assert "Ended before it could be delivered" in plain((await responder.get(f"/alerts/{past}")).text)
 
 
 async def test_without_routes_every_alert_says_that_nobody_is_told(database: Database) -> None:

@@ -155,7 +155,7 @@ def marks(one: AlertOnPage, zone: tzinfo | None, *, now: datetime, settled: date
     """Return the badges of an alert: what is not as usual with it."""
     alert, found = one.alert, []
     if alert.status is Status.CLOSED:
-        past = "Was over before it could be told."
+        past = "Ended before it could be delivered."
         found.append(Mark("Past", title=past) if alert.past else Mark("Closed"))
     elif alert.inhibited_by is not None:
         found.append(Mark("Inhibited", title=f"Alert {alert.inhibited_by} stands for it."))
