@@ -53,6 +53,11 @@ class Metrics:
         )
         self.overdue_days = gauge("appliance_overdue_days", "Days of readings past their age that are not dropped yet")
         self.in_flight = gauge("appliance_messages_in_hand", "Messages received and not yet committed")
+        self.certificate_ends = gauge(
+            "appliance_certificate_expiry_timestamp_seconds",
+            "When the certificate of a listener under TLS ends, in seconds since 1970",
+            ["listener"],
+        )
         self.clock_trusted = gauge(
             "appliance_clock_trusted", "1 while the machine's clock agrees with service time, 0 while it is in doubt"
         )

@@ -68,7 +68,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # its record is a small file in data_dir, written as the children's are
     "service_clock": LEAVES | SERVICES | {"children.files", "db"},
     # what is in the data folder is written as the children's files are; certificates are never older than the program
-    "tls": LEAVES | SERVICES | {"children.files", "service_clock.build_date"},
+    # config, runtime.addresses: a certificate is for what this machine is called now
+    "tls": LEAVES | SERVICES | {"children.files", "config", "runtime.addresses", "service_clock.build_date"},
     "ingest": LEAVES | SERVICES | {"config", "db", "devices"},
     # mqtt: the mqtt sender publishes by our client; mqtt.topics: a topic that our own subscription takes is refused
     "delivery": LEAVES | SERVICES | {"db", "mqtt"},
@@ -97,7 +98,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # holds what the others promise against database and machine; what the process tells of itself it asks over a socket
     "doctor": LEAVES
     | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
-    | {"mqtt.transport", "peers", "service_clock"},
+    | {"mqtt.transport", "peers", "service_clock", "tls"},
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
     "leaving": LEAVES | SERVICES | {"db", "devices.seats.import_file"},

@@ -1,24 +1,19 @@
-"""Checks of files: who may read the data folder, its identity and keys, and the certificates of the configuration."""
+"""Checks of files: who may read the data folder, its identity and keys."""
 
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cryptography import x509
-
 from appliance.children.data_dir import read_instance
-from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
+from appliance.doctor.check import Finding, Sight, UnseenError, broken
 from appliance.errors import ApplianceError
 from appliance.keyring import decode
 
 PRIVATE_FILES = ("instance.json", "keys.json", "broker-session", "clock.json", "run.json", "appliance.lock")
 """Files of the data folder that nobody but the appliance may read."""
-PRIVATE_FOLDERS = ("postgres", "mosquitto", "reserve")
+PRIVATE_FOLDERS = ("postgres", "mosquitto", "reserve", "tls")
 GROUP_AND_OTHERS = 0o077
-WARNING = timedelta(days=30)
-"""Before the end of a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,57 +85,6 @@ def judge_identity(seen: Identity) -> Iterable[Finding]:
     """Judge whether the identity and the keys are there."""
     if seen.fault is not None:
         yield broken(seen.fault, "restore the file from a backup of the data folder, with the appliance stopped")
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFile:
-    """A file of certificates that the configuration names."""
-
-    key: str
-    path: Path
-    ends: datetime | None
-    """The end of the first that ends; None if the file cannot be used."""
-    fault: str | None
-    now: datetime | None
-    """Service time; None while it is in doubt."""
-
-
-async def look_at_certificates(sight: Sight) -> Sequence[CertificateFile]:
-    """Return the certificates that the configuration names. Raises UnseenError if there are none.
-
-    Whether key and certificate belong together is judged with the configuration, which every command reads.
-    """
-    broker, mail = sight.config.broker, sight.config.mail
-    wanted = {
-        "broker.ca_file": broker.ca_file,
-        "broker.client_certificate_file": broker.client_certificate_file,
-        "mail.ca": mail.ca,
-    }
-    named = {key: path for key, path in wanted.items() if path is not None}
-    if not named:
-        raise UnseenError("the configuration names no certificate")
-    now = datetime.fromtimestamp(sight.clock.now(), UTC) if sight.clock.trusted else None
-    return [_certificate(key, path, now) for key, path in named.items()]
-
-
-def _certificate(key: str, path: Path, now: datetime | None) -> CertificateFile:
-    try:
-        ends = min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        fault = f"{path} cannot be used: {getattr(error, 'strerror', None) or error}"
-        return CertificateFile(key, path, None, fault, now)
-    return CertificateFile(key, path, ends, None, now)
-
-
-def judge_certificates(files: Sequence[CertificateFile]) -> Iterable[Finding]:
-    """Judge whether certificates can be used, now and for some weeks."""
-    for each in files:
-        if each.fault is not None:
-            yield broken(f"{each.key}: {each.fault}", "correct the file, or the key of the configuration")
-        elif each.ends is not None and each.now is not None and each.ends <= each.now + WARNING:
-            text = f"{each.key}: a certificate in {each.path} ends on {each.ends:%Y-%m-%d}"
-            advice = "replace the file by its renewed certificate, and start the appliance again"
-            yield broken(f"{text}, which has passed", advice) if each.ends <= each.now else advised(text, advice)
 
 
 def close(found: Sequence[Mode]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from appliance.doctor import counts, files, machine, process, rights, schema, settings
+from appliance.doctor import certificates, counts, files, machine, process, rights, schema, settings
 from appliance.doctor.check import Check
 
 CHECKS: tuple[Check[Any], ...] = (
@@ -63,7 +63,12 @@ CHECKS: tuple[Check[Any], ...] = (
         "permissions", "P21: other users read no secret.", files.look_at_modes, files.judge_modes, mend="permissions"
     ),
     Check("identity", "Identity and keys can be read.", files.look_at_identity, files.judge_identity),
-    Check("certificates", "Certificates can be used.", files.look_at_certificates, files.judge_certificates),
+    Check(
+        "certificates",
+        "Certificates can be used.",
+        certificates.look_at_certificates,
+        certificates.judge_certificates,
+    ),
     Check("clock", "P24: the clock is right, or harms nothing.", machine.look_at_clock, machine.judge_clock),
     Check("disk", "P3: there is room for what comes in.", machine.look_at_disk, machine.judge_disk),
     Check("ports", "Devices and people reach the appliance.", machine.look_at_ports, machine.judge_ports),

@@ -9,6 +9,7 @@ from typing import Any
 from appliance.alerts.conditions.own import (
     QUIET_SECONDS,
     ClockDoubt,
+    EndingCertificate,
     Exceeded,
     FloodingUser,
     OwnConditions,
@@ -26,6 +27,9 @@ from appliance.supervisor.broker import BrokerAccess
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.retention import Retention, budget_state
 from appliance.supervisor.storage import Storage
+
+LISTENERS = {"web": "dashboard", "broker": "broker"}
+"""The listeners under TLS in the words of an alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ def _own_state(base: Foundation, broker: BrokerAccess, retention: Retention) -> 
         ],
         [FloodingUser(one.user, one.detail, one.times) for one in broker.floods.current()],
         _exceeded(retention),
+        _ending(base),
+        {LISTENERS[name]: cause for name, cause in base.certificates.troubles.items()},
     )
 
 
@@ -91,6 +97,14 @@ def _exceeded(retention: Retention) -> Exceeded | None:
     if not state.exhausted or state.usage is None or state.limit is None or state.limit.source is not Source.MAX_BYTES:
         return None
     return Exceeded(state.usage.own, state.limit.bytes)
+
+
+def _ending(base: Foundation) -> list[EndingCertificate]:
+    now = datetime.fromtimestamp(base.clock.now(), UTC)
+    return [
+        EndingCertificate(LISTENERS[name], one.not_after, one.not_after <= now)
+        for name, one in base.certificates.expiring(now)
+    ]
 
 
 async def _full_in(

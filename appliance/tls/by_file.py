@@ -3,11 +3,11 @@
 import os
 import ssl
 import stat
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 from appliance.children.files import write_atomically
+from appliance.tls.configured import Source
 from appliance.tls.pair import Files, Pair, PairError, read_pair
 
 MAX_BYTES = 1024 * 1024
@@ -17,11 +17,10 @@ MAX_BYTES = 1024 * 1024
 class FileCertificate:
     """A certificate by file. Reads and writes files: call it in a thread."""
 
-    def __init__(self, files: Files, keys: Mapping[Path, str], copy: Path) -> None:
-        """``keys``: the key of the configuration that names each file. ``copy``: the file that the listener reads."""
-        self.keys = keys
+    def __init__(self, source: Source, copy: Path) -> None:
+        """``copy``: the file that the listener reads."""
+        self.source = source
         self.copy = copy
-        self._files = files
         self._seen: tuple[bytes, bytes] | None = None
         self._pair: Pair | None = None
 
@@ -30,17 +29,18 @@ class FileCertificate:
 
         ``now``: service time; None while it is in doubt. What has been taken is not refused later, whatever the time.
         """
-        content = _read(self._files.certificate, secret=False), _read(self._files.key, secret=True)
+        files = self.source.files
+        content = contents_of(files)
         if self._pair is not None and content == self._seen:
             return self._pair
-        pair = read_pair(*content, self._files, now)
+        pair = read_pair(*content, files, now)
         write_atomically(self._candidate, pair.pem)
         try:
             # OpenSSL has the last word, as a listener will ask it: it knows of digests that are too weak.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._candidate)
         except ssl.SSLError as error:
             reason = (error.reason or "not accepted").replace("_", " ").lower()
-            raise PairError(f"{self._files.certificate} cannot be used ({reason}): have it issued anew") from None
+            raise PairError(f"{files.certificate} cannot be used ({reason}): have it issued anew") from None
         self._candidate.replace(self.copy)
         self._seen, self._pair = content, pair
         return pair
@@ -48,6 +48,11 @@ class FileCertificate:
     @property
     def _candidate(self) -> Path:
         return self.copy.with_suffix(".new")
+
+
+def contents_of(files: Files) -> tuple[bytes, bytes]:
+    """Return what both files hold. Raises PairError."""
+    return _read(files.certificate, secret=False), _read(files.key, secret=True)
 
 
 def _read(path: Path, *, secret: bool) -> bytes:

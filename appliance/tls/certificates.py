@@ -22,10 +22,11 @@ from appliance.errors import ApplianceError
 from appliance.runtime.periodic import every
 from appliance.tls.authority import Authority
 from appliance.tls.by_file import FileCertificate
+from appliance.tls.configured import Source
 from appliance.tls.dates import Moment
 from appliance.tls.names import Names
 from appliance.tls.own import OwnCertificate
-from appliance.tls.pair import Files, Pair, PairError
+from appliance.tls.pair import Pair, PairError
 
 LOOK_SECONDS = 30.0
 """Seconds between two looks at addresses and files: a new address has its certificate within a minute."""
@@ -50,14 +51,6 @@ class Certificate:
     """The SHA-256 in hex, with colons."""
     own: bool
     """Whether our own authority has issued it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Files of the configuration that hold a listener's certificate, and the keys that name them."""
-
-    files: Files
-    keys: Mapping[Path, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ class Certificates:
         self._clock = clock
         self._own = OwnCertificate(folder)
         self._by_file = {
-            name: FileCertificate(source.files, source.keys, copies / f"{name}.pem")
+            name: FileCertificate(source, copies / f"{name}.pem")
             for name, source in sources.items()
             if source is not None
         }
@@ -95,6 +88,7 @@ class Certificates:
         self._callbacks: list[Callable[[], None]] = []
         self._current: Mapping[str, Certificate] = {}
         self._unsure: Mapping[str, str] = {}
+        self._expiring: list[tuple[str, Certificate]] = []
         self._wake = trio.Event()
         self.troubles: Mapping[str, str] = {}
         """Why the files of a listener cannot be used, which goes on with what it has, by listener."""
@@ -123,11 +117,11 @@ class Certificates:
     def expiring(self, now: datetime) -> Sequence[tuple[str, Certificate]]:
         """Return the listeners whose certificate ends within WARNING of ``now``, with it.
 
-        While the clock is in doubt nobody knows: none.
+        While the clock is in doubt nobody knows: what was known before stays.
         """
-        if not self._clock.trusted:
-            return []
-        return [(name, one) for name, one in sorted(self._current.items()) if one.not_after - WARNING <= now]
+        if self._clock.trusted:
+            self._expiring = [each for each in sorted(self._current.items()) if each[1].not_after - WARNING <= now]
+        return [(name, one) for name, one in self._expiring if self._current.get(name) == one]
 
     def look_now(self) -> None:
         """Look at once, and not at the end of the interval."""
@@ -142,13 +136,14 @@ class Certificates:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look again every LOOK_SECONDS, for ever."""
-        await every(LOOK_SECONDS, self._round, chore="certificates", woken=self._woken, task_status=task_status)
+        await every(LOOK_SECONDS, self.look, chore="certificates", woken=self._woken, task_status=task_status)
 
     async def _woken(self) -> None:
         await self._wake.wait()
         self._wake = trio.Event()
 
-    async def _round(self) -> float | None:
+    async def look(self) -> float | None:
+        """Look once, and tell what has changed. Returns the seconds after which to look again, None for the usual."""
         found = await trio.to_thread.run_sync(self._look)
         before, self._current = self._current, {**self._current, **found.certificates}
         # Told when they fail twice in a row: whoever replaces two files is between both for a moment.
@@ -192,13 +187,12 @@ class Certificates:
         left_out = tuple(text for text in names.texts if text not in allowed.texts)
         if left_out != self.left_out:
             self.left_out = left_out
-            log.warning("the certificate authority may not sign these names", names=" ".join(left_out))
+            if left_out:
+                log.warning("the certificate authority may not sign these names", names=" ".join(left_out))
 
     def _with_key(self, name: str, trouble: str) -> str:
         """Return a trouble with the key of the configuration that names the file of which it tells."""
-        keys = self._by_file[name].keys
-        key = next((key for path, key in keys.items() if trouble.startswith(str(path))), next(iter(keys.values())))
-        return f"{key}: {trouble}"
+        return self._by_file[name].source.with_key(trouble)
 
 
 def _certificate(pair: Pair, file: Path, *, own: bool) -> Certificate:

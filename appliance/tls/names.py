@@ -86,6 +86,6 @@ def is_within(host: str, domains: Iterable[str]) -> bool:
 
 def _address(text: str) -> IPAddress | None:
     try:
-        return ip_address(text)
+        return ip_address(text.partition("%")[0])  # without the name of an interface, which means nothing elsewhere
     except ValueError:
         return None

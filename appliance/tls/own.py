@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import structlog
+from cryptography.exceptions import InvalidSignature
 
 from appliance.children.files import make_folder, write_atomically
 from appliance.errors import ApplianceError
@@ -83,7 +84,7 @@ class OwnCertificate:
             pair.leaf.verify_directly_issued_by(authority.certificate)
         except FileNotFoundError:
             return None
-        except (PairError, ValueError, TypeError) as error:
+        except (PairError, ValueError, TypeError, InvalidSignature) as error:
             log.warning("the certificate of this appliance is issued anew", cause=str(error))
             return None
         return pair

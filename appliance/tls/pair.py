@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,7 +147,7 @@ def _check_leaf(leaf: x509.Certificate, path: Path) -> None:
 
 
 def _check_order(chain: Sequence[x509.Certificate], path: Path) -> None:
-    """Check that each is signed by the next, and that what has signed the last is known or need not be sent."""
+    """Check that each is signed by the next, and that one alone need not be followed by what has signed it."""
     for one, issuer in pairwise(chain):
         try:
             one.verify_directly_issued_by(issuer)
@@ -157,16 +156,16 @@ def _check_order(chain: Sequence[x509.Certificate], path: Path) -> None:
                 f"{path}: {_name(one)} is not signed by {_name(issuer)}, which follows: write the server's certificate "
                 "first, then each one's issuer"
             ) from None
-    last = chain[-1]
-    if last.issuer != last.subject and _has_issuer_address(last) and last.issuer.public_bytes() not in _roots():
+    leaf = chain[0]
+    if len(chain) == 1 and leaf.issuer != leaf.subject and _has_issuer_address(leaf) and not _is_root(leaf.issuer):
         raise PairError(
-            f"{path} lacks the certificate of {last.issuer.rfc4514_string()}, which has signed {_name(last)}: append "
+            f"{path} lacks the certificate of {leaf.issuer.rfc4514_string()}, which has signed {_name(leaf)}: append "
             "it (what authorities call the full chain)"
         )
 
 
 def _has_issuer_address(certificate: x509.Certificate) -> bool:
-    """Return whether it says where its issuer is found: an authority that does so is no root as a rule (RFC 5280)."""
+    """Return whether it says where its issuer is found, as those do that no root has signed (RFC 5280, 4.2.2.1)."""
     try:
         access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     except x509.ExtensionNotFound:
@@ -174,12 +173,10 @@ def _has_issuer_address(certificate: x509.Certificate) -> bool:
     return any(one.access_method == AuthorityInformationAccessOID.CA_ISSUERS for one in access)
 
 
-@lru_cache(maxsize=1)
-def _roots() -> frozenset[bytes]:
-    """Return the names of the authorities that the system trusts: what they have signed needs nothing in between."""
-    context = ssl.create_default_context()
-    found = context.get_ca_certs(binary_form=True)
-    return frozenset(x509.load_der_x509_certificate(each).subject.public_bytes() for each in found)
+def _is_root(issuer: x509.Name) -> bool:
+    """Return whether an authority is one that the system trusts: what it has signed needs nothing in between."""
+    name = issuer.public_bytes()
+    return any(name in root for root in ssl.create_default_context().get_ca_certs(binary_form=True))
 
 
 def _check_dates(chain: Sequence[x509.Certificate], path: Path, now: datetime) -> None:

@@ -20,8 +20,12 @@ from appliance.cli.administration import operating_system_user
 from appliance.doctor import machine as checks
 from appliance.service_clock import machine, record
 from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
+from appliance.tls.dates import Moment
+from appliance.tls.names import names_of
+from appliance.tls.own import OwnCertificate
 from tests.support.certificates import Authority
 from tests.support.doctor import Patient
+from tests.support.pki import Issued, write_files
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
 from tests.support.small_volume import MB, small_volume
@@ -98,6 +102,37 @@ def test_certificates_are_broken_past_their_end_and_advice_before_it(patient: Pa
     found = patient.examine(**mail, APPLIANCE_MAIL_CA=str(tmp_path / "absent.pem"))
     assert found.having("broken") == {"certificates"}
     assert "mail.ca: " in found.text("certificates")
+
+
+def test_certificates_of_listeners_are_judged_by_file_and_by_what_the_appliance_has_issued(
+    patient: Patient, tmp_path: Path
+) -> None:
+    given = Issued("gw.example", days=40)
+    certificate, key = write_files(tmp_path, given.pem, given.key_pem())
+    by_file = {"APPLIANCE_WEB_TLS": "true", "APPLIANCE_WEB_CERTIFICATE_FILE": str(certificate)}
+    by_file["APPLIANCE_WEB_KEY_FILE"] = str(key)
+    assert patient.examine(**by_file).status("certificates") == "ok"
+    write_files(tmp_path, given.pem, Issued("other").key_pem())
+    found = patient.examine(**by_file)
+    assert found.having("broken") == {"certificates"}
+    assert f"web.key_file: {key} is not the key of the certificate" in found.text("certificates")
+    short = Issued("gw.example", days=20)
+    write_files(tmp_path, short.pem, short.key_pem())
+    assert "ends on" in patient.examine(**by_file).text("certificates")
+
+    own = {"APPLIANCE_BROKER_TLS_PORT": "0", "APPLIANCE_WEB_TLS_NAMES": "gw.lan,appliance.example"}
+    assert patient.examine(**own).status("certificates") == "unseen", "it was never started"
+    folder = patient.folder / "tls"
+    names = names_of(["gw.lan", "127.0.0.1"])
+    now = datetime.now(UTC)
+    leaf = OwnCertificate(folder).refresh(names, Moment(now, trusted=True))
+    found = patient.examine(**own)
+    assert (found.status("certificates"), found.having("broken")) == ("advice", frozenset())
+    assert "is not for appliance.example, which its authority may not sign" in found.text("certificates")
+    (folder / "leaf.pem").write_bytes(leaf.pem[:200])
+    assert "certificate of this appliance cannot be used" in patient.examine(**own).text("certificates")
+    folder.chmod(0o755)
+    assert f"{folder} has the mode 755" in patient.examine(**own).text("permissions")
 
 
 def test_an_external_broker_that_cannot_be_reached_is_broken(patient: Patient) -> None:

@@ -46,7 +46,8 @@ class Lan:
         assert done.returncode == 0, done.stderr
 
 
-def _change(what: str, address: str) -> None:
+def change(what: str, address: str) -> None:
+    """Give or take an address of the network in which we are."""
     if ":" in address:
         with socket.socket(socket.AF_INET6) as six:
             request = struct.pack("16sIi", socket.inet_pton(socket.AF_INET6, address), 128, LOOPBACK_INDEX)
@@ -64,4 +65,4 @@ def _change(what: str, address: str) -> None:
 
 
 if __name__ == "__main__":
-    _change(*sys.argv[1:])
+    change(*sys.argv[1:])

@@ -83,6 +83,15 @@ class Exceeded:
 
 
 @dataclass(frozen=True, slots=True)
+class EndingCertificate:
+    """A certificate that ends soon or has ended. ``listener``: whose it is, for people."""
+
+    listener: str
+    ends: datetime
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """What the appliance knows of itself at one moment."""
 
@@ -101,6 +110,10 @@ class OwnState:
     flooding: Sequence[FloodingUser] = ()
     """Users that are shut out of the broker now."""
     exceeded: Exceeded | None = None
+    ending: Sequence[EndingCertificate] = ()
+    """Certificates that somebody has to renew."""
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    """Why the files of a listener's new certificate cannot be used, by listener."""
 
 
 @dataclass(slots=True)
@@ -198,6 +211,7 @@ class OwnConditions:
         found += self._client_ids()
         found += self._flooding()
         found += self._budget()
+        found += self._certificates()
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
@@ -287,6 +301,19 @@ class OwnConditions:
         named = [{"user": one.user, "detail": one.detail, "times": one.times} for one in users[:MAX_USERS_NAMED]]
         text = "A user is shut out of the broker of {name} for a while: it sent what would have stopped it for others"
         return [self._condition("floods", Severity.HIGH, text, {"users": named}, count=len(users))]
+
+    def _certificates(self) -> list[Condition]:
+        found = []
+        for one in self._last.ending:
+            text = f"The certificate of the {one.listener} of {{name}} {'has ended' if one.ended else 'ends soon'}"
+            severity = Severity.CRITICAL if one.ended else Severity.HIGH
+            details = {"listener": one.listener, "ends": one.ends.isoformat()}
+            found.append(self._condition(f"certificate:{one.listener}", severity, text, details))
+        for listener, cause in sorted(self._last.unusable.items()):
+            text = f"The {listener} of {{name}} keeps its certificate: the new one cannot be used"
+            details = {"listener": listener, "cause": cause}
+            found.append(self._condition(f"certificate_files:{listener}", Severity.HIGH, text, details))
+        return found
 
     def _condition(
         self,

@@ -1,6 +1,7 @@
 """What the appliance remembers of itself, second by second, without a database."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from appliance.alerts.conditions.own import (
@@ -8,6 +9,7 @@ from appliance.alerts.conditions.own import (
     MAX_OUTAGES,
     QUIET_SECONDS,
     ClockDoubt,
+    EndingCertificate,
     Exceeded,
     FloodingUser,
     OwnConditions,
@@ -185,3 +187,24 @@ def test_a_clock_in_doubt_is_told_with_its_cause() -> None:
     assert condition.started_at is not None
     assert condition.started_at.timestamp() == START - 60
     assert seen.after(doubt=None) == []
+
+
+def test_a_certificate_that_ends_soon_or_has_ended_is_an_alert_until_it_is_renewed() -> None:
+    seen = Seen()
+    soon = EndingCertificate("dashboard", datetime(2027, 6, 11, tzinfo=UTC), ended=False)
+    assert seen.after(ending=[soon]) == ["The certificate of the dashboard of barn ends soon"]
+    [condition] = seen.own.holding(None)
+    assert (condition.severity, condition.details["ends"]) == (Severity.HIGH, "2027-06-11T00:00:00+00:00")
+    assert seen.after(ending=[replace(soon, ended=True)]) == ["The certificate of the dashboard of barn has ended"]
+    [ended] = seen.own.holding(None)
+    assert (ended.severity, ended.key) == (Severity.CRITICAL, condition.key)
+    assert seen.after(ending=[]) == []
+
+
+def test_files_of_a_new_certificate_that_cannot_be_used_are_an_alert_of_their_own() -> None:
+    seen = Seen()
+    text = "The broker of barn keeps its certificate: the new one cannot be used"
+    cause = "/etc/broker.key is not the key of the certificate"
+    assert seen.after(unusable={"broker": cause}) == [text]
+    assert seen.own.holding(None)[0].details["cause"] == cause
+    assert seen.after(unusable={}) == []

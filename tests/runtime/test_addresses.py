@@ -1,0 +1,44 @@
+"""The addresses of this machine, as others reach it, and the kernel's word of a change."""
+
+import os
+import subprocess
+import sys
+
+from appliance.runtime.addresses import all_addresses, lan_addresses
+from tests.support.lan import Lan
+from tests.support.project import ROOT
+
+SCRIPT = """
+import sys
+import trio
+from appliance.runtime.address_changes import follow_addresses
+from appliance.runtime.addresses import all_addresses
+from tests.support.lan import change
+
+async def main():
+    told = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(follow_addresses, lambda: told.set())
+        print(*all_addresses())
+        change("give", "192.168.77.5")
+        change("give", "fd12:77::5")
+        with trio.fail_after(30):
+            await told.wait()
+        print(*all_addresses())
+        change("take", "192.168.77.5")
+        print(*all_addresses())
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+
+
+def test_addresses_come_and_go_and_the_kernel_tells() -> None:
+    words = [*Lan.prefix, *(() if os.geteuid() == 0 else ("--keep-caps",)), sys.executable, "-c", SCRIPT]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines() == ["", "192.168.77.5 fd12:77::5", "fd12:77::5"], done.stderr
+
+
+def test_those_that_devices_are_told_are_among_them() -> None:
+    assert {one for one in lan_addresses() if not one.startswith("127.")} <= set(all_addresses())
+    assert not any(one.startswith(("127.", "fe80")) or one == "::1" for one in all_addresses())
