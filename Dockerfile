@@ -66,7 +66,9 @@ COPY --from=build /opt/appliance /opt/appliance
 ENV PATH=/opt/appliance/bin:$PATH \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
-    APPLIANCE_DATA_DIR=/var/lib/appliance
+    APPLIANCE_DATA_DIR=/var/lib/appliance \
+    APPLIANCE_WEB_TLS=true \
+    APPLIANCE_BROKER_TLS_PORT=8883
 LABEL org.opencontainers.image.title="Edge Appliance" \
       org.opencontainers.image.description="An edge gateway in one process: MQTT in, committed readings in Postgres, alerts, routes and renewals out." \
       org.opencontainers.image.version="0.1.0" \
@@ -74,7 +76,7 @@ LABEL org.opencontainers.image.title="Edge Appliance" \
 WORKDIR /var/lib/appliance
 USER 10001:10001
 VOLUME /var/lib/appliance
-EXPOSE 1883 8080
+EXPOSE 1883 8080 8883
 STOPSIGNAL SIGTERM
 # Asks over a socket in the data folder, whatever ports are open: is the process alive? Not: is it ready? An appliance
 # that waits for its disk, its database or its broker must not be killed for it.

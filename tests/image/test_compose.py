@@ -134,7 +134,10 @@ def test_the_appliance_takes_its_settings(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_its_ports_are_those_that_the_appliance_opens(name: str, tmp_path: Path) -> None:
     config = _configuration(name, tmp_path)
-    opened = [config.web.port] if config.broker.url is not None else [config.web.port, config.broker.port]
+    opened = [config.web.port]
+    if config.broker.url is None:
+        assert config.broker.tls_port is not None
+        opened += [config.broker.port, config.broker.tls_port]
     assert _service(name)["ports"] == [f"{port}:{port}" for port in opened]
     assert {str(port) for port in opened} <= set(read_dockerfile()[-1].only("EXPOSE").split())
 

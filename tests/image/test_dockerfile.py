@@ -64,6 +64,12 @@ def test_it_is_asked_whether_it_lives_and_asked_to_stop() -> None:
     assert IMAGE.only("STOPSIGNAL") == "SIGTERM"
 
 
+def test_people_and_devices_can_speak_tls_without_further_settings() -> None:
+    settings = IMAGE.pairs("ENV")
+    assert (settings["APPLIANCE_WEB_TLS"], settings["APPLIANCE_BROKER_TLS_PORT"]) == ("true", "8883")
+    assert IMAGE.only("EXPOSE").split() == ["1883", "8080", "8883"]
+
+
 def test_its_labels_say_what_the_package_says() -> None:
     assert IMAGE.pairs("LABEL") == {
         f"{LABEL}title": "Edge Appliance",

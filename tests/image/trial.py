@@ -6,10 +6,14 @@ its base image: then the size is told beside it. The first claim that does not h
 
 import ctypes
 import fcntl
+import hashlib
 import json
 import os
+import re
 import socket
+import ssl
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,7 +33,7 @@ from tests.image.dockerfile import read_dockerfile
 from tests.support.appliance_process import SET_UP_LINK, SetUp, set_up_by
 
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 0x1
-WEB = "http://127.0.0.1:8080"
+WEB = "https://127.0.0.1:8080"
 READY_SECONDS = 90.0
 IDLE_SECONDS = 10.0
 """Seconds after which a started appliance counts as idle."""
@@ -111,7 +115,7 @@ def is_locked_down(box: Box) -> None:
     ]
     claim(len(refused) == 6, "nothing but the volume and /tmp can be written", refused)
     opened = content.listening()
-    claim(opened == {1883, 8080}, "from outside, ports 1883 and 8080 are open and no other", opened)
+    claim(opened == {1883, 8080, 8883}, "from outside, ports 1883, 8080 and 8883 are open and no other", opened)
     figure("in /tmp", ", ".join(box.run("ls", "/tmp").stdout.split()))
 
 
@@ -124,16 +128,27 @@ def is_idle(box: Box) -> None:
     figure("at rest", f"{len(box.processes())} processes, {threads} threads")
 
 
-def first_message(box: Box) -> SetUp:
-    """Set it up by its link, publish the message that the page shows, and see it on the device's page."""
+def first_message(box: Box, folder: Path) -> SetUp:
+    """Set it up by its link, publish under TLS the message that the page shows, and see it on the device's page.
+
+    ``folder`` takes the CA, which all of it is checked with.
+    """
     link = SET_UP_LINK.findall(box.log.read_text())[-1]
     made = set_up_by(link, "Acme")
-    claim(True, "the set-up link of the log leads through the set-up")
-    sent = os.spawnvp(os.P_WAIT, made.mosquitto[0], made.mosquitto)
-    claim(sent == 0, "the broker takes a message over MQTT", sent)
-    with httpx.Client(cookies=made.cookies, timeout=20) as browser:
+    claim(link.startswith("https:"), "the set-up link of the log leads through the set-up, under TLS", link)
+    ca = httpx.get(f"{WEB.replace('https:', 'http:')}/ca.crt", timeout=20)
+    (folder / "ca.crt").write_bytes(ca.content)
+    own = ssl.PEM_cert_to_DER_cert(ca.text)
+    shown = re.sub(r"[^0-9A-F]", "", box.run("appliance", "ca").stdout)
+    claim(
+        hashlib.sha256(own).hexdigest().upper() in shown, "the CA has the fingerprint that `appliance ca` shows", shown
+    )
+    sent = subprocess.run(made.mosquitto, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    claim("8883" in made.mosquitto and sent.returncode == 0, "the broker takes a message under TLS", sent.stderr)
+    trusting = ssl.create_default_context(cafile=str(folder / "ca.crt"))
+    with httpx.Client(cookies=made.cookies, timeout=20, verify=trusting) as browser:
         until(lambda: "21.5" in browser.get(f"{WEB}/devices/first?tenant=acme").text, box, "the page shows the reading")
-    claim(True, "the page shows the reading")
+    claim(True, "the page shows the reading, over https with the CA")
     return made
 
 
@@ -202,7 +217,7 @@ def main() -> None:
                 "healthy", f"{alive - began:.1f} s after its first start, ready after {time.monotonic() - began:.1f} s"
             )
             is_locked_down(box)
-            made = first_message(box)
+            made = first_message(box, Path(folder))
             is_idle(box)
             claim(box.run(*image.command("HEALTHCHECK")).stdout == "alive\n", "the health check finds it alive")
             trio.run(restarted_under_load, box, made)
