@@ -59,6 +59,7 @@ PAGES: Sequence[PageOf] = (
     # sign-in
     PageOf("/sign-in", "sign-in", None),
     PageOf("/forgotten", "forgotten", None),
+    PageOf("/trust", "trust", None),
     PageOf("/link/nothing", "link-over", None, rule="/link/<secret>", status=404),
     PageOf("/set-up/nothing", "set-up-over", None, rule="/set-up/<secret>", status=404),
     PageOf("/welcome", "welcome", OPERATOR),

@@ -21,7 +21,7 @@ from appliance.web.platform import Platform
 
 CONTENT_TYPE = "application/x-x509-ca-cert"
 """By which browsers of phones offer to install it."""
-FINGERPRINT_LINES = 2
+FINGERPRINT_LINES = 4
 
 
 @dataclass(frozen=True, slots=True)

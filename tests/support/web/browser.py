@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self, TextIO
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
@@ -39,6 +40,8 @@ class Dashboard:
     conninfo: str
     customers: str | None = None
     """With it, people are who they are; without, everybody is an operator."""
+    tls: Path | None = None
+    """The folder in which it puts its CA, ``ca.crt``; with it, it speaks TLS."""
     port: int = 0
     _process: Forked | None = None
     _orders: TextIO | None = None
@@ -48,7 +51,7 @@ class Dashboard:
     @property
     def url(self) -> str:
         """Return its address."""
-        return f"http://localhost:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://localhost:{self.port}"
 
     def start(self) -> Self:
         """Start it; again on the same port after ``kill``."""
@@ -57,7 +60,7 @@ class Dashboard:
         self._orders, self._output = os.fdopen(orders, "w"), os.fdopen(output)
         self._process = fork_server.dashboards().start(
             "tests.support.web.dashboard_process",
-            [str(self.port), self.conninfo, *self._own_people()],
+            [str(self.port), self.conninfo, self.customers or "", str(self.tls or "")],
             env={**os.environ, "TZ": "Europe/Oslo"},
             stdin=theirs,
             stdout=written,
@@ -71,13 +74,17 @@ class Dashboard:
                 return self
         raise AssertionError("the dashboard did not start")
 
-    def _own_people(self) -> list[str]:
-        return [] if self.customers is None else [self.customers]
-
     def publish(self, device: str, **metrics: float) -> None:
         """Have a batch with one reading committed."""
+        self._order({"device": device, "metrics": metrics})
+
+    def renew(self) -> None:
+        """Have the certificate exchanged."""
+        self._order({"renew": True})
+
+    def _order(self, order: dict[str, Any]) -> None:
         assert self._orders is not None
-        self._orders.write(json.dumps({"device": device, "metrics": metrics}) + "\n")
+        self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
 
     def kill(self) -> None:
@@ -121,12 +128,16 @@ def admit(context: BrowserContext) -> None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start Debian's Chromium: the one without windows where it is installed, which takes half the processor time."""
+def chromium(home: Path | None = None) -> Iterator[Browser]:
+    """Start Debian's Chromium: the one without windows where it is installed, which takes half the processor time.
+
+    ``home``: the folder in which it finds the certificates that its user trusts.
+    """
+    env = None if home is None else {**os.environ, "HOME": str(home)}
     path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     assert path is not None, "no Chromium found: apt-get install chromium-headless-shell"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS, env=env)
         yield browser
         browser.close()
 

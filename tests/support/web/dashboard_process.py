@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import NoReturn
 
 import psycopg
@@ -26,10 +27,13 @@ from appliance.ingest.summary import BatchSummary, LastReading
 from appliance.reading import Kind
 from appliance.web.access.auth import READERS, SIGN_IN_PAGES, allow
 from appliance.web.app import Dashboard
+from appliance.web.devices.port import ListenerAddress
 from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
+from tests.support.certificates import Authority
 from tests.support.web.demo_fixture import TENANT
 from tests.support.web.serving import Always, dashboard, parts, quiet_system
+from tests.support.web.tls import DemoCertificates, FileCertificates
 
 TOLD_DEVICE = "BGO-FRZ-064"
 """The device of the demo whose page says that another client uses its client id."""
@@ -85,12 +89,21 @@ def refused_by_broker(tenant_id: str | None, device_id: str | None) -> list[Brok
     return [one for one in seen if tenant_id in (None, one.tenant_id) and device_id in (None, one.device_id)]
 
 
-async def main(port: int, conninfo: str, customers: str | None = None) -> None:
+def served_under_tls(folder: Path) -> FileCertificates:
+    """Return certificates of a CA of their own, which is put into a folder."""
+    authority = Authority()
+    (folder / "ca.crt").write_text(authority.pem)
+    return FileCertificates(authority, folder)
+
+
+async def main(port: int, conninfo: str, customers: str, tls: str) -> None:
     """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``.
 
-    With ``customers``, a connection string of ``appliance_web``, people are who they are; without, everybody is an
-    operator.
+    With ``customers``, a connection string of ``appliance_web``, people are who they are; with an empty one, everybody
+    is an operator. ``tls``: the folder into which the CA of a dashboard under TLS is put, or empty. The certificate is
+    exchanged when an order says ``{"renew": true}``.
     """
+    certificates = served_under_tls(Path(tls)) if tls else None
     feed = LiveFeed(SystemClock())
     done = trio.Event()
     async with (
@@ -98,11 +111,13 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
         open_pool(customers or conninfo, name="web", min_size=1, max_size=4, timeout=20) as web_pool,
         trio.open_nursery() as nursery,
     ):
-        identity = Always() if customers is None else None
+        identity = None if customers else Always()
         app = dashboard(
             parts(pool, web_pool=web_pool, live=feed, identity=identity).having(
                 snapshot=replace(quiet_system(SystemClock()), shared_client_ids=shared_client_ids),
                 broker_refusals=refused_by_broker,
+                certificates=certificates or DemoCertificates(),
+                listener=ListenerAddress(None, 8883, " --cafile ca.crt", " --cacert ca.crt"),
             )
         )
         let_it_fail(app)
@@ -116,9 +131,13 @@ async def main(port: int, conninfo: str, customers: str | None = None) -> None:
         print(await nursery.start(run), flush=True)  # noqa: T201 - what the test waits for
         async for line in trio.wrap_file(sys.stdin):
             order = json.loads(line)
+            if "renew" in order:
+                assert certificates is not None
+                certificates.renew()
+                continue
             publish(feed, order["device"], order["metrics"])
         done.set()
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
+    trio.run(main, int(sys.argv[1]), *sys.argv[2:5])

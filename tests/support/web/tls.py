@@ -55,6 +55,16 @@ class NoCertificates:
         """Nothing ever changes."""
 
 
+class DemoCertificates(NoCertificates):
+    """Those of an appliance under TLS that is looked at over plain HTTP, as pages show them; there are no files."""
+
+    def __init__(self) -> None:
+        nowhere = Path("/nonexistent")
+        names = ("edge-appliance", "edge-appliance.local", "localhost", "127.0.0.1", "::1", "192.168.1.20")
+        self.web = self.broker = Shown(nowhere, nowhere, names, own=True)
+        self.ca = PublicAuthority(Authority())
+
+
 class FileCertificates(NoCertificates):
     """Holds the dashboard's certificate, as :class:`appliance.tls.certificates.Certificates` does.
 

@@ -1,0 +1,85 @@
+"""A browser over TLS that trusts the CA as its page says, while the certificate is exchanged."""
+
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Error, Page, expect
+
+from appliance.db import roles
+from tests.support.postgres_server import Database
+from tests.support.web.accounts import PASSWORD, signed_in
+from tests.support.web.browser import Dashboard, chromium
+
+
+@pytest.fixture
+def secured(database: Database, tmp_path: Path) -> Iterator[Dashboard]:
+    """A dashboard under TLS."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    served = Dashboard(database.conninfo(roles.INGEST), database.conninfo(roles.WEB), tls=folder).start()
+    yield served
+    served.kill()
+
+
+def home_that_trusts(ca: Path, folder: Path) -> Path:
+    """A home folder whose user has followed the steps for Chromium on Linux."""
+    store = folder / ".pki/nssdb"
+    store.mkdir(parents=True)
+    for words in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "Edge Appliance", "-i", str(ca)]):
+        subprocess.run(["certutil", "-d", f"sql:{store}", *words], check=True, timeout=60)
+    return folder
+
+
+def sign_in(page: Page, url: str, email: str) -> None:
+    """Sign in by the form."""
+    page.goto(f"{url}/sign-in")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{url}/")
+
+
+def test_who_trusts_the_ca_signs_in_and_stays_so_and_live_when_the_certificate_is_exchanged(
+    secured: Dashboard, database: Database, tmp_path: Path
+) -> None:
+    operator = signed_in(database.conninfo())
+    assert secured.tls is not None
+    home = home_that_trusts(secured.tls / "ca.crt", tmp_path / "home")
+    with chromium(home) as browser:
+        page = browser.new_page()
+        sockets: list[str] = []
+        page.on("websocket", lambda opened: sockets.append(opened.url))
+        sign_in(page, secured.url, operator.email)
+        names = {cookie["name"]: cookie for cookie in page.context.cookies()}  # type: ignore[typeddict-item]
+        assert names.keys() == {"__Host-appliance-session", "__Host-appliance-browser"}
+        assert all(cookie["secure"] and cookie["httpOnly"] for cookie in names.values())
+        secured.publish("unit-one", temperature=1.5)
+        expect(page.get_by_text("unit-one").first).to_be_visible()
+        shown = ssl.get_server_certificate(("localhost", secured.port))
+        secured.renew()
+        secured.publish("unit-two", temperature=2.5)
+        expect(page.get_by_text("unit-two").first).to_be_visible()
+        assert sockets == [f"wss://localhost:{secured.port}/live?page=overview"], "the same one all the time"
+        page.reload()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        assert ssl.get_server_certificate(("localhost", secured.port)) != shown
+        plain = secured.url.replace("https:", "http:")
+        page.goto(f"{plain}/devices")
+        assert page.url == f"{secured.url}/devices", "whoever types http is sent on, and is signed in there"
+
+
+def test_who_does_not_trust_it_yet_gets_the_page_that_helps_over_plain_http(secured: Dashboard, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    with chromium(tmp_path / "home") as browser:
+        page = browser.new_page()
+        with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
+            page.goto(secured.url)
+        failed: list[str] = []
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.goto(f"{secured.url.replace('https:', 'http:')}/trust")
+        page.get_by_text("Windows", exact=True).click()
+        expect(page.get_by_text("Trusted Root Certification Authorities")).to_be_visible()
+        assert failed == []
