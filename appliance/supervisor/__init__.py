@@ -163,7 +163,7 @@ async def _drain(
 async def _serving(base: Foundation, storage: Storage, broker: BrokerAccess, dashboard: Dashboard) -> Serving:
     """Return where people and devices reach this appliance; while nobody is there, with the link to the set-up."""
     web = base.config.web
-    addresses = [web_address(host, dashboard.port, tls=web.tls) for host in web_hosts(base)]
+    addresses = [web_address(host, dashboard.port, tls=web.tls) for host in web_hosts(web, base.certificates.web)]
     web_url = web.public_url or addresses[0]
     authority = base.certificates.ca
     path = await onboarding.offer(storage.pool, base.clock)

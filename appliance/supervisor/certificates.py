@@ -6,13 +6,13 @@ from appliance.broker.listener_certificate import ListenerCertificate
 from appliance.children.data_dir import DataDir
 from appliance.children.mosquitto import Mosquitto
 from appliance.clock import Clock
-from appliance.config import Config
+from appliance.config import Config, Web
 from appliance.mqtt.client import Client
 from appliance.runtime.address_changes import follow_addresses
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist
-from appliance.tls.certificates import Certificates
+from appliance.tls.certificates import Certificate, Certificates
 from appliance.tls.configured import names_of_machine, sources_of
 from appliance.tls.names import is_host_name
 
@@ -55,12 +55,11 @@ async def follow_certificate(base: Foundation, mosquitto: Mosquitto, client: Cli
     await base.tree.start("broker certificate", listener.run, client.ready)
 
 
-def web_hosts(base: Foundation) -> list[str]:
-    """Return the hosts by which people reach the dashboard now, the best first.
+def web_hosts(web: Web, shown: Certificate | None) -> list[str]:
+    """Return the hosts by which people reach the dashboard, which shows a certificate, now; the best first.
 
     A certificate by file is for the name that it bears: browsers refuse it at any address.
     """
-    web, shown = base.config.web, base.certificates.web
     named = () if shown is None or shown.own else shown.names
     hosts = [name for name in named if is_host_name(name)]
     return hosts or (lan_addresses() if web.host in EVERYWHERE else [web.host])

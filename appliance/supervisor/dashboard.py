@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from appliance.alerts.alert import ALERTS_CHANNEL
-from appliance.children.mosquitto_files import BrokerLimits
+from appliance.children.mosquitto_files import BrokerLimits, DeviceListener
 from appliance.config import Config, masked
 from appliance.delivery.links.acknowledge_link import AcknowledgeLinks
 from appliance.delivery.outgoing.network import Network
@@ -40,7 +40,7 @@ from appliance.web.app import create_app
 from appliance.web.devices.port import OWN_CA, DevicesPort, ListenerAddress
 from appliance.web.http.hardening import RequestLimits, affordable_connections
 from appliance.web.http.server import serve
-from appliance.web.http.tls import ServerTls
+from appliance.web.http.tls import CertificateSource, ServerTls
 from appliance.web.ingest.port import IngestPort
 from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page.failures import BrokerQueue
@@ -151,18 +151,22 @@ def _snapshot(
     )
 
 
-def listener_address(base: Foundation, broker: BrokerAccess) -> ListenerAddress:
-    """Return where the ready-made commands publish: under TLS wherever that is spoken."""
-    config, certificates = base.config, base.certificates
-    host, port = broker.device_address(config)
+def listener_address(
+    config: Config, certificates: CertificateSource, address: tuple[str, int], own: DeviceListener | None
+) -> ListenerAddress:
+    """Return where the ready-made commands publish: under TLS wherever that is spoken.
+
+    ``address``: host and port that devices are told; ``own``: the listener of our own broker, None for one elsewhere.
+    """
+    host, port = address
     # A proxy has a certificate of its own, which nobody here knows.
     own_https = certificates.web is not None and certificates.web.own and not config.web.trusted_proxies
     http_options = f" --cacert {OWN_CA}" if own_https else ""
-    if broker.embedded is None:
+    if own is None:
         return ListenerAddress(host, port, tls_options(config), http_options)
     options, shown = "", certificates.broker
-    if shown is not None and broker.embedded.devices.tls_port is not None:
-        port = broker.embedded.devices.tls_port
+    if shown is not None and own.tls_port is not None:
+        port = own.tls_port
         options = f" --cafile {OWN_CA}" if shown.own else " --tls-use-os-certs"
     return ListenerAddress(None, port, options, http_options)
 
@@ -203,7 +207,12 @@ def _ports(
         sign_in=SignIn(pool, clock, base.data.keyring, Hasher()),
         ingest=IngestPort(source, partial(claim, pool, known.provisioner.provision)),
         devices=DevicesPort(
-            listener_address(base, broker),
+            listener_address(
+                config,
+                base.certificates,
+                broker.device_address(config),
+                None if broker.embedded is None else broker.embedded.devices,
+            ),
             limit_of,
             refusals,
             broker.floods.current,

@@ -102,7 +102,7 @@ def _pages(base: Foundation, port: int) -> Callable[[str], str]:
             return web.public_url.rstrip("/") + path
         at, host = known
         if time.monotonic() - at > ADDRESS_SECONDS:
-            host = web_hosts(base)[0]
+            host = web_hosts(web, base.certificates.web)[0]
             known = (time.monotonic(), host)
         return web_address(host, port, tls=web.tls) + path
 

@@ -53,7 +53,7 @@ def test_who_trusts_the_ca_signs_in_and_stays_so_and_live_when_the_certificate_i
         sockets: list[str] = []
         page.on("websocket", lambda opened: sockets.append(opened.url))
         sign_in(page, secured.url, operator.email)
-        names = {cookie["name"]: cookie for cookie in page.context.cookies()}  # type: ignore[typeddict-item]
+        names = {cookie["name"]: cookie for cookie in page.context.cookies()}
         assert names.keys() == {"__Host-appliance-session", "__Host-appliance-browser"}
         assert all(cookie["secure"] and cookie["httpOnly"] for cookie in names.values())
         secured.publish("unit-one", temperature=1.5)

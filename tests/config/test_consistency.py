@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.config import Secret, load
+from appliance.config import Config, Secret, Web, load, warnings
 from tests.support.configuring import STRONG, fault_of, load_text
 
 BROKER = "broker.url = 'mqtt://b'\nbroker.username = 'me'\n"
@@ -109,6 +109,20 @@ def test_faults_between_keys(text: str, message: str) -> None:
 )
 def test_what_only_looks_like_a_fault(text: str) -> None:
     load_text(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "tls", "warned"),
+    [
+        ("https://edge.example", False, "web.trusted_proxies"),
+        ("https://edge.example", True, None),
+        ("http://edge.example:8080", True, "web.public_url"),
+        ("http://edge.example:8080", False, None),
+    ],
+)
+def test_the_public_address_should_fit_who_speaks_tls(url: str, warned: str | None, *, tls: bool) -> None:
+    config = Config(web=Web(public_url=url, tls=tls))
+    assert [key for key, _ in warnings(config) if key.startswith("web.")] == ([] if warned is None else [warned])
 
 
 @pytest.mark.parametrize(

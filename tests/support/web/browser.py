@@ -133,7 +133,7 @@ def chromium(home: Path | None = None) -> Iterator[Browser]:
 
     ``home``: the folder in which it finds the certificates that its user trusts.
     """
-    env = None if home is None else {**os.environ, "HOME": str(home)}
+    env: dict[str, str | float | bool] | None = None if home is None else {**os.environ, "HOME": str(home)}
     path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     assert path is not None, "no Chromium found: apt-get install chromium-headless-shell"
     with sync_playwright() as playwright:

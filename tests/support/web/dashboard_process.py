@@ -140,4 +140,4 @@ async def main(port: int, conninfo: str, customers: str, tls: str) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, int(sys.argv[1]), *sys.argv[2:5])
+    trio.run(main, int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4])
