@@ -26,6 +26,12 @@ NAMES = frozenset(
         "before_delivery_settled",
         "before_slice_commit",
         "after_slice_commit",
+        "backup_begun",
+        "backup_half",
+        "backup_written",
+        "backup_verified",
+        "backup_named",
+        "backup_removing",
         IN_A_CHECK,
     }
 )

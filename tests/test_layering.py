@@ -47,7 +47,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "zones": set(),
     # what the program is made of, whatever it does
     # mqtt.transport: the address of the broker and the files of TLS are judged by what uses them
-    "config": {"errors", "mqtt.transport"},
+    "config": {"errors", "mqtt.transport", "zones"},  # zones: the time of backups is in one
     "logs": {"config"},  # set up once by the top; everybody else only asks structlog for a logger
     "runtime": {"backoff", "errors"},
     # adapters: the leaves, never one another
@@ -58,7 +58,8 @@ ALLOWED: Mapping[str, set[str]] = {
     "db": LEAVES | SERVICES,
     "mqtt": {"backoff", "clock"},  # so that it can be cut out
     # children: pg_dump is found as the other programs are, and its files lie in the data folder
-    "backup": LEAVES | SERVICES | {"children", "config", "db"},
+    # runtime.addresses: where devices reach it, which a new machine has to have
+    "backup": LEAVES | SERVICES | {"children", "config", "db", "runtime.addresses"},
     # domain
     "subscriptions": LEAVES | {"db"},
     # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place

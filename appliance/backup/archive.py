@@ -49,7 +49,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: int
     """Version of the database's schema."""
     postgres_major: int
-    """Of the server; its dump is read by a pg_restore of this version or a newer one."""
+    """Of the server that the dump was made of."""
+    dump_major: int
+    """Of the pg_dump that made it: a pg_restore of this version or a newer one reads it."""
     instance_id: str
     key_ids: tuple[str, ...]
     """Of the keys in ``files/keys.json``, which open what the database holds sealed."""

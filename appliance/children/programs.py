@@ -28,6 +28,14 @@ class PostgresPrograms:
 
 
 @dataclass(frozen=True, slots=True)
+class PostgresClients:
+    """A folder with ``pg_dump`` and ``pg_restore`` of one major version."""
+
+    folder: Path
+    major: int
+
+
+@dataclass(frozen=True, slots=True)
 class MosquittoProgram:
     """A broker, its version, and the plugin that writes every change to disk where there is one."""
 
@@ -84,6 +92,25 @@ async def find_postgres(major: int | None) -> PostgresPrograms:
     return PostgresPrograms(found[newest], newest)
 
 
+async def find_postgres_clients(server_major: int) -> PostgresClients:
+    """Return pg_dump and pg_restore for a server: of its version, else of the next newer one that is here.
+
+    Raises :class:`ApplianceError` that names the Debian package to install: an older pg_dump refuses a newer server.
+    """
+    found: dict[int, Path] = {}
+    for folder in _client_folders():
+        version = await _ask([str(folder / "pg_dump"), "--version"])
+        if match := re.search(r"PostgreSQL\) (\d+)", version):
+            found[int(match[1])] = folder
+    if usable := sorted(major for major in found if major >= server_major):
+        return PostgresClients(found[usable[0]], usable[0])
+    newest = f"the newest pg_dump on this machine is of PostgreSQL {max(found)}" if found else "pg_dump was not found"
+    raise ApplianceError(
+        f"the database server is PostgreSQL {server_major}, and {newest}: "
+        f"`apt-get install postgresql-client-{server_major}`"
+    )
+
+
 async def find_mosquitto() -> MosquittoProgram:
     """Return Mosquitto 2.0 or newer; raises :class:`ApplianceError` that names the Debian package to install."""
     path = shutil.which("mosquitto") or shutil.which("mosquitto", path=":".join(SYSTEM_PLACES))
@@ -107,6 +134,13 @@ def _postgres_folders() -> list[Path]:
     on_path = shutil.which("postgres")
     folders = [*sorted(DEBIAN_POSTGRES.glob("*/bin")), *([Path(on_path).resolve().parent] if on_path else [])]
     return [folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()]
+
+
+def _client_folders() -> list[Path]:
+    """Return folders with both programs; Debian's come last and win: what is on PATH may choose a version by itself."""
+    on_path = shutil.which("pg_dump")
+    folders = [*([Path(on_path).parent] if on_path else []), *sorted(DEBIAN_POSTGRES.glob("*/bin"))]
+    return [folder for folder in folders if (folder / "pg_dump").exists() and (folder / "pg_restore").exists()]
 
 
 def _persist_sqlite() -> Path | None:

@@ -16,6 +16,7 @@ import click
 from appliance.config import Config, Loaded, load
 
 COMMANDS = {
+    "backup": "appliance.cli.backup",
     "ca": "appliance.cli.ca",
     "check-config": "appliance.cli.check_config",
     "clock": "appliance.cli.clock",

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
@@ -95,17 +94,6 @@ def web_url(config: Config) -> str:
     except ApplianceError:
         web = config.web
         return web.public_url or web_address(lan_addresses()[0], web.port, tls=web.tls)
-
-
-def environment(conninfo: str) -> dict[str, str]:
-    """Return ``conninfo`` as libpq's environment variables, in which nobody else sees the password."""
-    names = {option.keyword: option.envvar for option in pq.Conninfo.get_defaults()}
-    found = {}
-    for key, value in conninfo_to_dict(conninfo).items():
-        variable = names.get(key.encode())
-        if variable is not None and value is not None:
-            found[variable.decode()] = str(value)
-    return found
 
 
 def _lives(pid: int) -> bool:

@@ -9,7 +9,8 @@ import click
 from psycopg.conninfo import make_conninfo
 
 from appliance.cli import Invocation
-from appliance.cli.database import SUPERUSER, endpoint, environment
+from appliance.cli.database import SUPERUSER, endpoint
+from appliance.db.endpoint import environment
 from appliance.db.roles import INGEST
 from appliance.errors import ApplianceError
 

@@ -16,6 +16,7 @@ from appliance.config.consistency import faults, warnings
 from appliance.config.schema import (
     FIELDS,
     Alerts,
+    Backup,
     Broker,
     Config,
     Database,
@@ -32,13 +33,13 @@ from appliance.config.schema import (
     masked,
     value_of,
 )
-from appliance.config.secret import MASK, Secret
+from appliance.config.secret import MASK, Secret, weakness
 from appliance.config.sources import given_in_environment, given_in_file
 from appliance.errors import ConfigurationError
 
-__all__ = ["FIELDS", "MASK", "Alerts", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
+__all__ = ["FIELDS", "MASK", "Alerts", "Backup", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
 __all__ += ["Presence", "Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
-__all__ += ["default_data_dir", "load", "locate_data_dir", "masked", "warnings"]
+__all__ += ["default_data_dir", "load", "locate_data_dir", "masked", "warnings", "weakness"]
 
 DEFAULT = "default"
 """The origin of a value that neither the file nor the environment gives."""

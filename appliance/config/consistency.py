@@ -5,9 +5,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_interface
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from appliance.config.broker_rules import broker_faults, broker_warnings
-from appliance.config.schema import Config, Database, Delivery, Mail, Web
+from appliance.config.schema import Backup, Config, Database, Delivery, Mail, Web
 from appliance.config.secret import weakness
 from appliance.config.tls_rules import tls_faults
+from appliance.zones import fault_of
 
 LEAST_BYTES = 268_435_456
 """The least of ``retention.max_bytes``: as much as the smallest disk that the appliance works on."""
@@ -21,6 +22,10 @@ _NO_PUBLIC_URL = (
 _PATH = (
     'has a path, "{}": the appliance does not work below a path of another site; give it a host name or a port of its '
     "own, and write http://HOST[:PORT] or https://HOST[:PORT]"
+)
+_UNSEALED = (
+    "is set without backup.passphrase, and no backup is written without one: run `appliance backup --make-passphrase "
+    "FILE`, print what it shows, and set passphrase_file to that file"
 )
 _NO_PROXIES = (
     "is not set, but web.public_url is https, which a proxy serves: everybody counts as that proxy, so that wrong "
@@ -52,6 +57,7 @@ def faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     yield from ((("database.url",), fault) for fault in _database_faults(config.database))
     yield from _delivery_faults(config.delivery)
     yield from _mail_faults(config.mail)
+    yield from _backup_faults(config.backup)
 
 
 def _budget_faults(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -80,6 +86,16 @@ def warnings(config: Config) -> Iterator[tuple[str, str]]:
     elif config.web.public_url.startswith("http:") and config.web.tls:
         yield "web.public_url", _PLAIN_URL
     yield from broker_warnings(config.broker)
+
+
+def _backup_faults(backup: Backup) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with the passphrase and the time of backups."""
+    if backup.passphrase is not None and (weak := weakness(backup.passphrase.reveal())):
+        yield ("backup.passphrase",), weak
+    if backup.folder is not None and backup.passphrase is None:
+        yield ("backup.folder",), _UNSEALED
+    if fault := fault_of(backup.time_zone):
+        yield ("backup.time_zone",), fault
 
 
 def _web_faults(web: Web) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -53,6 +53,9 @@ CertificateName = Annotated[
     str,
     Meta(pattern=r"^[A-Za-z0-9_.:-]{1,253}\Z", description="a host name or an IP address, such as gateway.example"),
 ]
+TimeOfDay = Annotated[
+    str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", description='a time of day, such as "02:30"')
+]
 TargetPort = Annotated[int, Meta(ge=1, le=65535)]
 Deadline = Annotated[float, Meta(ge=0.1, le=60)]
 Seats = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -207,6 +210,16 @@ class Retention(Struct, frozen=True, kw_only=True):
     rollup_days: Annotated[int, Meta(ge=1, le=36_500)] = 400
 
 
+class Backup(Struct, frozen=True, kw_only=True):
+    """Backups every night to a folder, and the passphrase of all backups."""
+
+    folder: Path | None = None
+    passphrase: Secret | None = None
+    keep: Annotated[int, Meta(ge=1, le=3650)] = 7
+    at: TimeOfDay = "02:30"
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64)] = "UTC"
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """What is written to standard output."""
 
@@ -238,6 +251,7 @@ class Config(Struct, frozen=True, kw_only=True):
     delivery: Delivery = Delivery()
     mail: Mail = Mail()
     retention: Retention = Retention()
+    backup: Backup = Backup()
     log: Log = Log()
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 DATABASE = "appliance"
@@ -59,3 +60,14 @@ class Endpoint:
         """Return the connection string without its password, for people."""
         given = {key: value for key, value in conninfo_to_dict(self.base).items() if key not in _UNSHOWN}
         return make_conninfo("", **given)
+
+
+def environment(conninfo: str) -> dict[str, str]:
+    """Return ``conninfo`` as libpq's environment variables, in which nobody else sees the password."""
+    names = {option.keyword: option.envvar for option in pq.Conninfo.get_defaults()}
+    found = {}
+    for key, value in conninfo_to_dict(conninfo).items():
+        variable = names.get(key.encode())
+        if variable is not None and value is not None:
+            found[variable.decode()] = str(value)
+    return found

@@ -30,6 +30,10 @@ MIGRATION_LOCK = lock_key("migrations")
 BOOTSTRAP_LOCK = lock_key("bootstrap")
 """Held by the session that creates roles and database."""
 
+BACKUP_LOCK = lock_key("backup")
+"""Shared by the sessions that make backups, which read every table for as long as they last. Who wants to lock tables
+against readers takes it alone first: then the stream does not queue up behind a lock that waits for a backup."""
+
 
 async def lock_until_commit(connection: Connection[Any], keys: Iterable[int]) -> None:
     """Take the locks of ``keys`` in ascending order and keep them to the end of the transaction.

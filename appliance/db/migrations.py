@@ -142,6 +142,8 @@ async def migrate(
         todo = outstanding(steps, applied)
         if before is not None and applied and todo:
             await before(applied, todo)
+        if todo:  # a backup reads every table, and all others would queue up behind a table that waits for it
+            await connection.execute("SELECT pg_advisory_lock(%s)", [locks.BACKUP_LOCK])
         for number, migration in enumerate(todo, start=1):
             if applied:  # a large table may take its time
                 log.info("migration begins", migration=migration.file_name, number=number, of=len(todo))
@@ -150,6 +152,8 @@ async def migrate(
     except BaseException:
         connection.abandon()  # the end of the session releases the lock in any state
         raise
+    if todo:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", [locks.BACKUP_LOCK])
     await connection.execute("SELECT pg_advisory_unlock(%s)", [locks.MIGRATION_LOCK])
     return todo
 

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from appliance.db import statements
+from appliance.db import locks, statements
 from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("db")
+
+
+class BackupRuns(Exception):
+    """A backup reads the tables, and keeps them from being locked until its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,14 @@ async def drop_day(
     the caller decided: the database refuses a day that is not older as a whole (InvalidParameterValue). Raises
     LockNotAvailable if somebody reads or writes telemetry for longer than 200 ms, ObjectNotInPrerequisiteState if
     hours of the day are still to be rolled up, unless it goes ``without_rollups``, as only the cause "budget" may.
+    Raises BackupRuns while a backup reads the tables, before anything is locked: its end would be waited for in vain,
+    and the stream would wait behind that.
     """
+    turn = await (await connection.execute(STATEMENTS["exclude_backups"], {"key": locks.BACKUP_LOCK})).fetchone()
+    if turn == (None,):
+        return None
+    if turn == (False,):
+        raise BackupRuns
     parameters = {
         "day": day,
         "cutoff": cutoff,

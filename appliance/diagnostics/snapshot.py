@@ -8,6 +8,7 @@ from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.ingest.telemetry.budget import BudgetState
+from appliance.ingest.telemetry.expiry import Wait
 from appliance.runtime.tree import ServiceStatus
 from appliance.watchdog.watchdog import EndToEnd
 
@@ -98,8 +99,8 @@ class Snapshot:
     shared_client_ids: Callable[[], Sequence[SharedClientId]]
     """Client ids that devices of two tenants have used lately; none with an external broker."""
     retention_days: int
-    retention_blocked: Callable[[], bool]
-    """Whether the lock to drop a day of readings was not had when it was last tried."""
+    retention_blocked: Callable[[], Wait | None]
+    """Why the lock to drop a day of readings was not had when it was last tried; None if it was."""
     budget: Callable[[], BudgetState | None]
     """What the data folder may take; None with a database elsewhere."""
     schema: Callable[[], int | None]

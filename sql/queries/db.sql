@@ -18,6 +18,10 @@ LEFT JOIN (
 ) AS m USING (day)
 ORDER BY p.day
 
+-- name: exclude_backups
+-- The lock of telemetry_drop_day first: NULL while another session drops a day, false while a backup is made.
+SELECT CASE WHEN pg_try_advisory_xact_lock(1952803941, 1685221232) THEN pg_try_advisory_xact_lock(%(key)s) END
+
 -- name: drop_telemetry_day
 SELECT telemetry_drop_day(
   %(day)s::date, %(cutoff)s::timestamptz, %(now)s::timestamptz, %(instance)s::text, %(actor)s::text, %(cause)s::text,

@@ -64,10 +64,6 @@ def test_the_program_age_opens_ours_and_we_open_its(tmp_path: Path) -> None:
     assert opened(theirs.read_bytes()) == plain
 
 
-def test_files_of_another_implementation_are_opened() -> None:
-    assert opened(pyrage.passphrase.encrypt(b"plain", PASSPHRASE)) == b"plain"
-
-
 def test_the_wrong_passphrase_is_refused() -> None:
     with pytest.raises(WrongPassphrase):
         opened(sealed(b"plain"), "another one")

@@ -24,7 +24,7 @@ from appliance.backup.archive import (
     write_archive,
 )
 from appliance.errors import ApplianceError
-from tests.support.soak import times
+from tests.support.soak import LONG, times
 
 PASSPHRASE = "correct horse battery staple"
 FILES = {"keys.json": b"keys", "tls/ca.pem": b"certificate", "empty": b""}
@@ -32,6 +32,7 @@ MANIFEST = Manifest(
     program="1.2.3",
     schema=37,
     postgres_major=15,
+    dump_major=15,
     instance_id="abcdef012345",
     key_ids=("0011223344556677",),
     ca_fingerprint=None,
@@ -99,7 +100,7 @@ def test_a_plain_archive_that_is_cut_or_lengthened_is_refused() -> None:
 
 def test_a_plain_archive_with_a_changed_byte_is_refused() -> None:
     data = plain()
-    for place in range(len(data)):
+    for place in range(0, len(data), 1 if LONG else 5):
         changed = bytearray(data)
         changed[place] ^= 1 << (place % 8)
         with pytest.raises(ApplianceError):

@@ -74,6 +74,7 @@ READING = frozenset(
 )  # fmt: skip
 OTHERS: Mapping[str, str] = {
     "run": "the appliance itself",
+    "backup": "changes nothing; that it was made has a row all the same: tests/cli/test_backup.py",
     "clock confirm": "needs a clock in doubt: tests/faults/test_clock_steps.py has its row",
     "confirm-restore": "needs a restore: tests/cli/test_confirm_restore.py has its row",
     "doctor": "reads; of --mend, which mends what is broken only, tests/doctor/test_machine_checks.py has the rows",

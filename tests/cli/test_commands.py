@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from appliance.cli import COMMANDS, cli
-from appliance.cli.database import environment
 from appliance.cli.psql import find_psql
 from appliance.config import FIELDS
+from appliance.db.endpoint import environment
 from appliance.errors import ApplianceError
 
 

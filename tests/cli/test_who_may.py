@@ -40,7 +40,7 @@ TABLE: Mapping[str, Touches] = {
     "simulate": Touches.BROKER,
     **dict.fromkeys(
         (
-            "ca", "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql",
+            "backup", "ca", "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql",
             "setup-link",
             "device add", "device approve", "device import", "device list", "device revoke", "device rotate",
             "device show", "device switch",

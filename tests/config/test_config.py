@@ -42,10 +42,12 @@ def test_committed_file_names_every_key_once_in_its_section_with_a_comment() -> 
 def test_commented_examples_in_the_committed_file_are_valid() -> None:
     text = re.sub(r"^# (\w+ = )", r"\1", COMMITTED.read_text(), flags=re.MULTILINE)
     text = re.sub(r"^\w+_file = .*", "", text, flags=re.MULTILINE)
-    config = load_text(text, {"APPLIANCE_BROKER_PASSWORD": STRONG, "APPLIANCE_MAIL_PASSWORD": STRONG}).config
+    secrets = dict.fromkeys(("BROKER_PASSWORD", "MAIL_PASSWORD", "BACKUP_PASSPHRASE"), STRONG)
+    config = load_text(text, {f"APPLIANCE_{name}": value for name, value in secrets.items()}).config
     assert config.mail.host == "mail.example"
     assert str(config.broker.address()) == "mqtt://broker.example:1883"
     assert config.web.public_url == "https://appliance.example"
+    assert config.backup.folder == Path("/mnt/backups")
     assert config.subscriptions.plans == {"basic": 25, "pro": 200}
 
 

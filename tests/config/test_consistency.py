@@ -51,6 +51,13 @@ BROKER = "broker.url = 'mqtt://b'\nbroker.username = 'me'\n"
             "delivery.allow_networks = ['10.20.0/24']",
             '1: delivery.allow_networks: "10.20.0/24" is not a network; write',
         ),
+        (
+            "backup.folder = '/b'",
+            "1: backup.folder: is set without backup.passphrase, and no backup is written",
+        ),
+        ("backup.passphrase = 'too short'", "1: backup.passphrase: is too short; at least 12 characters are needed"),
+        ("backup.time_zone = 'Mars/Base'", "1: backup.time_zone: there is no such time zone; choose one by its name"),
+        ("backup.at = '24:00'", '1: backup.at: must be a time of day, such as "02:30", not "24:00"'),
         ("delivery.read_timeout = 11", "1: delivery.read_timeout: read_timeout must be at most total_timeout (now 10)"),
         ("delivery.total_timeout = 5", "1: delivery.total_timeout: read_timeout must be at most total_timeout (now 5)"),
         ("web.host = '300.1.1.1'", '1: web.host: "300.1.1.1" is not an address: IPv4 has four numbers up to 255'),

@@ -42,6 +42,7 @@ def test_every_key_has_a_variable() -> None:
     environ["APPLIANCE_BROKER_CLIENT_KEY_FILE"] = str(key)
     environ["APPLIANCE_BROKER_USERNAME"] = "a"
     environ["APPLIANCE_BROKER_PASSWORD"] = STRONG
+    environ |= {"APPLIANCE_BACKUP_FOLDER": "/b", "APPLIANCE_BACKUP_PASSPHRASE": STRONG}
     environ |= {"APPLIANCE_MAIL_HOST": "m", "APPLIANCE_MAIL_USERNAME": "a", "APPLIANCE_MAIL_PASSWORD": STRONG}
     environ["APPLIANCE_DELIVERY_HEARTBEAT_URL"] = "https://watcher.example/a"
     environ |= {"APPLIANCE_MAIL_CA": "/ca.pem", "APPLIANCE_MAIL_SENDER": "a@b.example"}

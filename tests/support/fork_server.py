@@ -111,12 +111,17 @@ class ForkServer:
             return self.start(module, arguments, env=env, stdin=mute, stdout=mute, stderr=mute)
 
     def run(
-        self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], seconds: float
+        self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], seconds: float, given: str = ""
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a module as a program to its end and return what it said; TimeoutExpired when it does not end in time."""
-        with Path(os.devnull).open() as nothing, TemporaryFile() as output, TemporaryFile() as errors:
+        """Run a module as a program to its end and return what it said; TimeoutExpired when it does not end in time.
+
+        ``given`` is its standard input.
+        """
+        with TemporaryFile() as entered, TemporaryFile() as output, TemporaryFile() as errors:
+            entered.write(given.encode())
+            entered.seek(0)
             started = self.start(
-                module, arguments, env=env, stdin=nothing.fileno(), stdout=output.fileno(), stderr=errors.fileno()
+                module, arguments, env=env, stdin=entered.fileno(), stdout=output.fileno(), stderr=errors.fileno()
             )
             try:
                 code = started.wait(seconds)

@@ -6,7 +6,7 @@ from datetime import datetime
 import psycopg
 import structlog
 
-from appliance.db.partitions import drop_day
+from appliance.db.partitions import BackupRuns, drop_day
 from appliance.db.pool import Pool
 from appliance.ingest.telemetry.expiry import ExpiredDay, Wait
 from appliance.metrics import Metrics
@@ -46,6 +46,8 @@ class DayDropper:
                     without_rollups=without_rollups,
                 )
                 self._failpoint("before_drop_commit")
+        except BackupRuns:
+            return Wait.BACKUP, 0
         except psycopg.errors.LockNotAvailable:
             return Wait.LOCK, 0
         except psycopg.errors.ObjectNotInPrerequisiteState:

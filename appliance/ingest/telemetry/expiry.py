@@ -41,6 +41,8 @@ class Wait(StrEnum):
     """Hours of it are still to be rolled up."""
     LOCK = "lock"
     """Somebody read or wrote telemetry for longer than the drop waits for its lock."""
+    BACKUP = "backup"
+    """A backup reads all tables, and ends within hours."""
     TURN = "turn"
     """Nothing: it goes in one of the next rounds."""
 
@@ -78,8 +80,8 @@ def expired(days: Sequence[DayPartition], now: datetime, keep_days: int) -> Iter
             yield ExpiredDay(partition, Cause.AHEAD)
 
 
-def waits_for(one: ExpiredDay, *, trusted: bool, blocked: bool) -> Wait:
-    """Return what keeps an expired day. ``blocked``: the lock was not had when a day was last tried.
+def waits_for(one: ExpiredDay, *, trusted: bool, blocked: Wait | None) -> Wait:
+    """Return what keeps an expired day. ``blocked``: why the lock was not had when a day was last tried.
 
     That concerns every day, since whoever reads or writes telemetry locks all of it.
     """
@@ -87,4 +89,4 @@ def waits_for(one: ExpiredDay, *, trusted: bool, blocked: bool) -> Wait:
         return Wait.CLOCK
     if one.partition.pending_hours:
         return Wait.ROLLUPS
-    return Wait.LOCK if blocked else Wait.TURN
+    return blocked or Wait.TURN

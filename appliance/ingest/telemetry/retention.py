@@ -26,6 +26,8 @@ MAX_WAIT = 600.0
 """Most seconds until a lock that was not had is tried again: each try may hold up the stream for 200 ms."""
 PAUSE = 0.1
 """Seconds between two drops, which leave telemetry to the stream."""
+BLOCKING = (Wait.LOCK, Wait.BACKUP)
+"""What keeps every day alike: the others are not tried in the same round."""
 
 log = structlog.get_logger(__name__)
 
@@ -50,8 +52,8 @@ class TelemetryRetention:
         self._backoff = Backoff(first=CHECK_SECONDS, maximum=MAX_WAIT)
         self._reported: dict[date, Wait] = {}
         """What has been logged of each day that waits."""
-        self.blocked = False
-        """Whether the lock was not had in the last round."""
+        self.blocked: Wait | None = None
+        """Why the lock was not had in the last round: LOCK or BACKUP; None if it was had or not needed."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Make a round now and every CHECK_SECONDS, without end."""
@@ -59,7 +61,7 @@ class TelemetryRetention:
 
     async def _round(self) -> float | None:
         await self.round()
-        if self.blocked:
+        if self.blocked is Wait.LOCK:  # a backup is asked for without a lock, and so as often as ever
             return self._backoff.next()
         self._backoff.reset()
         return None
@@ -68,7 +70,7 @@ class TelemetryRetention:
         """Drop what may go; return the number of days. Raises psycopg.Error, OSError: what is left waits."""
         async with self._pool.connection() as connection:
             days = await read_days(connection)
-        dropped, blocked = 0, False
+        dropped, blocked = 0, None
         waiting: dict[date, Wait] = {}
         for one in expired(days, self._now(), self._keep_days):
             wait = waits_for(one, trusted=self._clock.trusted, blocked=blocked)
@@ -78,7 +80,7 @@ class TelemetryRetention:
                     one, cutoff=cutoff(now, self._keep_days), now=now, without_rollups=False
                 )
                 dropped += gone
-                blocked = wait is Wait.LOCK
+                blocked = wait if wait in BLOCKING else None
                 await trio.sleep(PAUSE)
             if wait is not Wait.TURN:
                 waiting[one.partition.day] = wait

@@ -123,7 +123,9 @@ def wait_text(waiting: WaitingDay) -> str:
         case Wait.ROLLUPS:
             return f"Waits for its roll-ups, {formats.count(waiting.pending_hours)} to be written"
         case Wait.LOCK:
-            return "Waits for a session that reads or writes readings for long, such as psql or a backup"
+            return "Waits for a session that reads or writes readings for long, such as psql"
+        case Wait.BACKUP:
+            return "Waits for the end of a backup, which reads all readings"
         case Wait.TURN:
             return "Goes within minutes"
 
@@ -157,7 +159,9 @@ def budget_wait(budget: Budget) -> str | None:
         case Wait.ROLLUPS:
             return "Its hours are rolled up first"
         case Wait.LOCK:
-            return "Waits for a session that reads or writes readings for long, such as psql or a backup"
+            return "Waits for a session that reads or writes readings for long, such as psql"
+        case Wait.BACKUP:
+            return "Waits for the end of a backup, which reads all readings"
         case _:
             return None
 

@@ -71,7 +71,7 @@ def retention_view(
     keep_days: int,
     *,
     trusted: bool,
-    blocked: bool,
+    blocked: Wait | None,
     free: int | None,
     budget: BudgetState | None,
 ) -> RetentionView:

@@ -64,7 +64,8 @@ def test_of_the_future_only_an_empty_day_goes_that_a_wrong_clock_made() -> None:
 
 def test_the_reason_of_a_wait_is_the_one_to_mend_first() -> None:
     done, pending = (ExpiredDay(partition(NOON.date(), pending_hours=hours), Cause.AGE) for hours in (0, 3))
-    assert waits_for(pending, trusted=False, blocked=True) is Wait.CLOCK
-    assert waits_for(pending, trusted=True, blocked=True) is Wait.ROLLUPS
-    assert waits_for(done, trusted=True, blocked=True) is Wait.LOCK
-    assert waits_for(done, trusted=True, blocked=False) is Wait.TURN
+    assert waits_for(pending, trusted=False, blocked=Wait.LOCK) is Wait.CLOCK
+    assert waits_for(pending, trusted=True, blocked=Wait.BACKUP) is Wait.ROLLUPS
+    assert waits_for(done, trusted=True, blocked=Wait.LOCK) is Wait.LOCK
+    assert waits_for(done, trusted=True, blocked=Wait.BACKUP) is Wait.BACKUP
+    assert waits_for(done, trusted=True, blocked=None) is Wait.TURN

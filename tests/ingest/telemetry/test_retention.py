@@ -7,10 +7,12 @@ import psycopg
 import pytest
 import trio
 
+from appliance.backup.contents import open_snapshot
 from appliance.db import roles
 from appliance.db.partitions import drop_day, read_days
 from appliance.db.trio_psycopg import connect
 from appliance.ingest.batch import Accepted
+from appliance.ingest.telemetry.expiry import Wait
 from appliance.ingest.telemetry.kept_since import KeptSince
 from tests.support.accounting import look as balance
 from tests.support.pipeline import furnish, look, open_ingest, telemetry
@@ -183,11 +185,27 @@ async def test_an_idle_transaction_keeps_the_day_and_the_stream_goes_on(database
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(keeper.round)
                     nursery.start_soon(send_on)
-            assert keeper.blocked
+            assert keeper.blocked is Wait.LOCK
             assert OLD in days(database)
             assert sent == [Accepted.STORED]
         async with retention(database, NOW, keep_days=1) as keeper:
             assert await keeper.round() == 1
+
+
+async def test_while_a_backup_reads_no_day_is_dropped_and_nothing_else_waits(database: Database) -> None:
+    await furnish(database)
+    await make_days(database, OLD, OLD)
+    store(database, OLD)
+    ahead = NOW.date() + timedelta(days=3)
+    async with open_ingest(database) as stack, retention(database, NOW, keep_days=1) as keeper:
+        async with open_snapshot(database.endpoint):
+            assert await keeper.round() == 0
+            assert keeper.blocked is Wait.BACKUP, "asked before a lock was waited for"
+            assert await stack.send(telemetry("d-1", b'{"t":1}')) == [Accepted.STORED]
+            await make_days(database, ahead, ahead)
+            assert {OLD, ahead} <= set(days(database))
+        assert await keeper.round() == 1
+        assert keeper.blocked is None
 
 
 async def test_the_lock_is_waited_for_200_ms_and_no_longer(database: Database) -> None:

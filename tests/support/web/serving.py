@@ -159,7 +159,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         flooders=list,
         shared_client_ids=list,
         retention_days=30,
-        retention_blocked=lambda: False,
+        retention_blocked=lambda: None,
         budget=lambda: None,
         schema=lambda: shipped()[-1].version,
         end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),

@@ -270,7 +270,8 @@ def test_each_wait_says_what_is_waited_for() -> None:
     assert texts == [
         "Waits until the clock is trusted again",
         "Waits for its roll-ups, 1,200 to be written",
-        "Waits for a session that reads or writes readings for long, such as psql or a backup",
+        "Waits for a session that reads or writes readings for long, such as psql",
+        "Waits for the end of a backup, which reads all readings",
         "Goes within minutes",
     ]
 

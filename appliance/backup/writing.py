@@ -1,0 +1,243 @@
+"""One backup from its beginning to its name: written beside it, on the disk, read again, and only then renamed.
+
+A process that is killed leaves a file that ends in ``.part`` and is opened by nobody; the next backup of the same name
+or in the same folder removes it.
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from appliance.backup.age_file import AgeWriter
+from appliance.backup.archive import Manifest, write_archive
+from appliance.backup.contents import describe, gather, open_snapshot
+from appliance.backup.dump import Dump
+from appliance.backup.verifying import Verified, verify
+from appliance.children.files import sync_folder
+from appliance.children.programs import find_postgres_clients
+from appliance.clock import Clock
+from appliance.config import Config
+from appliance.db.endpoint import Endpoint
+from appliance.db.roles import BACKUP
+from appliance.errors import ApplianceError, Invalid
+
+T = TypeVar("T")
+
+PART = ".part"
+"""Ends the name of a file that is not whole yet."""
+SYNC_BYTES = 8 * 1024 * 1024
+"""Bytes after which what was written goes to the disk: commits of the database wait for what is written before them."""
+Progress = Callable[[str, int], None]
+"""Told what is done ("writing", "verifying") and the bytes so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A backup that is whole."""
+
+    file: Path
+    bytes: int
+    seconds: float
+    verified: Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Where a backup goes, and what it is of."""
+
+    file: Path
+    passphrase: str
+    config: Config
+    config_file: Path | None
+    endpoint: Endpoint
+    clock: Clock
+    failpoint: Callable[[str], None]
+    progress: Progress
+
+
+async def write_backup(task: Task) -> Written:
+    """Write and verify a backup. Raises ApplianceError, Invalid when there is such a file; then nothing is left."""
+    began = time.monotonic()
+    with _told(task.file), _part_of(task.file) as (part, descriptor):
+        task.failpoint("backup_begun")
+        async with open_snapshot(task.endpoint) as snapshot:
+            clients = await find_postgres_clients(snapshot.postgres_major)
+            files = gather(task.config, task.config_file)
+            manifest = describe(snapshot, task.config, files, task.clock, dump_major=clients.major)
+            conninfo = task.endpoint.conninfo(BACKUP)
+            dump = Dump(clients.folder / "pg_dump", conninfo, snapshot.id)
+            try:
+                await _in_thread(dump.stop, partial(_write, task, descriptor, manifest, files, dump))
+            finally:
+                dump.close()
+        task.failpoint("backup_written")
+        stop = threading.Event()
+        check = partial(_verify, task, part, clients.folder / "pg_restore", stop)
+        verified = await _in_thread(stop.set, check)
+        task.failpoint("backup_verified")
+        if task.file.exists():
+            raise Invalid(_there(task.file), "file")
+        part.rename(task.file)
+        sync_folder(task.file.parent)
+        task.failpoint("backup_named")
+    return Written(task.file, task.file.stat().st_size, time.monotonic() - began, verified)
+
+
+def _write(task: Task, descriptor: int, manifest: Manifest, files: dict[str, bytes], dump: Iterable[bytes]) -> None:
+    out = _SyncedFile(descriptor)
+    sealed = AgeWriter(out, task.passphrase)
+    write_archive(sealed, manifest, files, _counted(dump, task))
+    sealed.finish()
+    out.sync()
+
+
+def _counted(dump: Iterable[bytes], task: Task) -> Iterator[bytes]:
+    count = 0
+    for chunk in dump:
+        yield chunk
+        if count == 0:
+            task.failpoint("backup_half")
+        count += len(chunk)
+        task.progress("writing", count)
+
+
+def _verify(task: Task, part: Path, pg_restore: Path, stop: threading.Event) -> Verified:
+    def read(count: int) -> None:
+        if stop.is_set():
+            raise ApplianceError("the backup was stopped before its end")
+        task.progress("verifying", count)
+
+    return verify(part, task.passphrase, pg_restore, read)
+
+
+async def _in_thread(stop: Callable[[], None], work: Callable[[], T]) -> T:
+    """Return what ``work`` returns; call ``stop`` when cancelled, upon which ``work`` must raise soon.
+
+    A thread cannot be cancelled, and must not be left alone with the file.
+    """
+    done = False
+
+    async def watch() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if not done:
+                stop()
+
+    def attempt() -> T | Exception:  # an error that is raised in the nursery would come in a group
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            return error
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        result = await trio.to_thread.run_sync(attempt)
+        done = True
+        nursery.cancel_scope.cancel()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+@contextmanager
+def _part_of(file: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the file that becomes ``file``, empty, ours alone, and its descriptor; removed unless it was renamed.
+
+    Raises Invalid when ``file`` exists, ApplianceError when somebody else writes it, OSError.
+    """
+    if file.exists() or file.is_symlink():
+        raise Invalid(_there(file), "file")
+    part = file.with_name(file.name + PART)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ApplianceError(f"another backup is being written to {file}: wait for it, or name another") from None
+        os.fchmod(descriptor, 0o600)
+        os.ftruncate(descriptor, 0)
+        try:
+            yield part, descriptor
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_parts(folder: Path, names: Callable[[str], bool]) -> list[Path]:
+    """Remove files that a killed backup has left in ``folder``, those with ``names`` alone; return them."""
+    removed = []
+    for path in sorted(folder.glob(f"*{PART}")):
+        if not names(path.name.removesuffix(PART)):
+            continue
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # somebody writes it
+                continue
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """Turn errors of the file system into what a person can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise ApplianceError(f"{file} cannot be written: {_mend(file, error)}") from error
+
+
+def _mend(file: Path, error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"the folder {file.parent} does not exist"
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"the disk of {file.parent} is full; nothing was left there"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"user id {os.geteuid()} may not write to {file.parent} ({error.strerror})"
+    return error.strerror or str(error)
+
+
+def _there(file: Path) -> str:
+    return f"{file} exists already: name a new file; no backup is ever overwritten."
+
+
+class _SyncedFile:
+    """A file that is on the disk as far as it was written, SYNC_BYTES apart, and takes no room in the page cache."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._written = self._synced = 0
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        view = memoryview(data)
+        while view:
+            count = os.write(self._descriptor, view)
+            self._written += count
+            view = view[count:]
+        if self._written - self._synced >= SYNC_BYTES:
+            self._drop()
+        return len(data)
+
+    def sync(self) -> None:
+        self._drop()
+        os.fsync(self._descriptor)
+
+    def _drop(self) -> None:
+        os.fdatasync(self._descriptor)
+        os.posix_fadvise(self._descriptor, self._synced, self._written - self._synced, os.POSIX_FADV_DONTNEED)
+        self._synced = self._written
