@@ -5,6 +5,10 @@ program itself is started.
 """
 
 import sys
+from pathlib import Path
+
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from appliance.__main__ import main; sys.exit(main())"
+"""Runs the very code that runs here: another copy of it may be installed beside a checkout."""
 
 
 def own_command(*arguments: str) -> list[str]:
@@ -15,4 +19,4 @@ def own_command(*arguments: str) -> list[str]:
     if getattr(sys, "frozen", False):
         return [sys.executable, *arguments]
     # -P: a folder called appliance in the working directory is not the program
-    return [sys.executable, "-P", "-m", "appliance", *arguments]
+    return [sys.executable, "-P", "-c", START, str(Path(__file__).parents[1]), *arguments]

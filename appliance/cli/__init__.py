@@ -32,6 +32,7 @@ COMMANDS = {
     "setup-link": "appliance.cli.setup_link",
     "simulate": "appliance.cli.simulate",
     "subscription": "appliance.cli.subscription",
+    "support-bundle": "appliance.cli.support_bundle",
     "tenant": "appliance.cli.tenant",
     "token": "appliance.cli.token",
     "user": "appliance.cli.user",

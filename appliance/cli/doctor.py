@@ -51,7 +51,7 @@ def command(context: click.Context, as_json: bool, mend: bool, yes: bool) -> Non
     """
     config: Config = context.obj.config
     clock = service_clock(config)
-    results = trio.run(_examine, config, clock)
+    results = trio.run(examination_of, config, clock)
     if not as_json:
         _show(results)
     mended: Mapping[str, Mapping[str, Any]] = {}
@@ -60,12 +60,12 @@ def command(context: click.Context, as_json: bool, mend: bool, yes: bool) -> Non
         click.echo("\nThere is nothing that can be mended.")
     if mend and names and _agreed(names, as_json=as_json, yes=yes):
         mended = trio.run(_mend, config, clock, names)
-        results = trio.run(_examine, config, clock)
+        results = trio.run(examination_of, config, clock)
         if not as_json:
             click.echo("\nMended. What there is now:\n")
             _show(results)
     if as_json:
-        click.echo(json.dumps(_as_json(results, mended), indent=2))
+        click.echo(json.dumps(summary(results, mended), indent=2))
     if any(result.status is Status.BROKEN for result in results):
         context.exit(1)
 
@@ -79,15 +79,16 @@ def _agreed(names: Sequence[str], *, as_json: bool, yes: bool) -> bool:
     return yes or as_json or click.confirm("Do it?", abort=True)
 
 
-async def _examine(config: Config, clock: ServiceClock) -> list[Result]:
-    run = _running(config)
+async def examination_of(config: Config, clock: ServiceClock) -> list[Result]:
+    """Return what the checks find of the appliance of this configuration."""
+    run = running_process(config)
     external = config.database.url is not None
-    async with _reader(config, run) as (connection, absence):
+    async with reading(config, run) as (connection, absence):
         sight = Sight(config, clock, run, connection, absence, should_answer=external or run is not None)
         return await examine(CHECKS, sight)
 
 
-def _running(config: Config) -> RunFile | None:
+def running_process(config: Config) -> RunFile | None:
     """Return the appliance that runs on ``data_dir``. Raises ApplianceError when that cannot be read."""
     try:
         run = running(config)
@@ -98,7 +99,7 @@ def _running(config: Config) -> RunFile | None:
 
 
 @asynccontextmanager
-async def _reader(config: Config, run: RunFile | None) -> AsyncIterator[tuple[Connection[Any] | None, str]]:
+async def reading(config: Config, run: RunFile | None) -> AsyncIterator[tuple[Connection[Any] | None, str]]:
     """Yield a connection that can only read, or the reason why there is none."""
     if run is None and config.database.url is None:
         yield None, "the appliance does not run, and its own Postgres with it: start it to look at the database"
@@ -141,7 +142,8 @@ async def _mend(config: Config, clock: ServiceClock, names: Sequence[str]) -> Ma
         raise ApplianceError(f"the database cannot be reached: {str(error).strip().partition(chr(10))[0]}") from error
 
 
-def _as_json(results: Sequence[Result], mended: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+def summary(results: Sequence[Result], mended: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the results as they stand in the JSON."""
     counts = Counter(result.status.value for result in results)
     return {
         "ok": not counts[Status.BROKEN],

@@ -9,6 +9,7 @@ import trio
 
 from appliance import logs, supervisor
 from appliance.cli import Invocation
+from appliance.config.file import VARIABLE
 from appliance.supervisor import Serving
 
 
@@ -16,7 +17,9 @@ from appliance.supervisor import Serving
 @click.pass_obj
 def command(invocation: Invocation) -> None:
     """Run the appliance until it is stopped (SIGTERM, Ctrl+C; a second signal stops it at once)."""
-    config = invocation.config
+    config, file = invocation.config, invocation.loaded.file
+    if file is not None:  # what we start of ourselves must find the same one
+        os.environ[VARIABLE] = str(file.resolve())
     logs.configure(config.log)
     _leave_no_core_files()
     trio.run(partial(supervisor.run, config, os.environ, _announce))

@@ -39,7 +39,7 @@ from appliance.errors import ConfigurationError
 
 __all__ = ["FIELDS", "MASK", "Alerts", "Backup", "Broker", "Config", "Database", "Ingest", "Limits", "Loaded", "Log"]
 __all__ += ["Presence", "Provisioning", "Quarantine", "Retention", "Secret", "Subscriptions", "Web"]
-__all__ += ["default_data_dir", "load", "locate_data_dir", "masked", "warnings", "weakness"]
+__all__ += ["default_data_dir", "load", "locate_data_dir", "masked", "value_of", "warnings", "weakness"]
 
 DEFAULT = "default"
 """The origin of a value that neither the file nor the environment gives."""

@@ -20,7 +20,8 @@ from appliance.children.data_dir import RunFile, open_data_dir
 from appliance.children.orphans import reap_orphans
 from appliance.config import Config
 from appliance.delivery.outbox.dispatcher import Dispatcher
-from appliance.diagnostics import liveness, reports
+from appliance.diagnostics import liveness, reports, status_socket
+from appliance.diagnostics.status import status
 from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
@@ -88,6 +89,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             certificates = make_certificates(config, data, clock)
             base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk, certificates)
             await tree.start("liveness", liveness.serve, data.sockets)
+            await tree.start("status", status_socket.serve, data.sockets, status(tree, metrics, disk, clock.now))
             await tree.start("stop signals", stop.watch_signals)
             await tree.start("disk", disk.run, report=reports.report_disk(disk))
             if os.getpid() == 1:

@@ -31,6 +31,7 @@ from appliance.supervisor.knowledge import Knowledge
 from appliance.supervisor.retention import budget_state
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
+from appliance.supervisor.support import support_bundle
 from appliance.watchdog.watchdog import Watchdog
 from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.identity import Identity
@@ -225,7 +226,7 @@ def _ports(
         ),
         alerts=AlertsPort(config.alerts.reopen_after, config.retention.days, AcknowledgeLinks(base.data.keyring)),
         integrations=IntegrationsPort(base.data.keyring, network, SENDERS),
-        system=SystemPort(snapshot, clock, refusals),
+        system=SystemPort(snapshot, clock, refusals, support_bundle()),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )

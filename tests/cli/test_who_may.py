@@ -41,7 +41,7 @@ TABLE: Mapping[str, Touches] = {
     **dict.fromkeys(
         (
             "backup", "ca", "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql",
-            "setup-link",
+            "setup-link", "support-bundle",
             "device add", "device approve", "device import", "device list", "device revoke", "device rotate",
             "device show", "device switch",
             "quarantine cancel", "quarantine counts", "quarantine dismiss", "quarantine list", "quarantine replay",

@@ -41,6 +41,7 @@ NOT_RUN: Mapping[str, str] = {
     "chroot ": "works in that Debian",
     "mkdir ": "prepares a command that is not run",
     "echo '": "prepares a command that is not run",
+    ".venv/bin/appliance support-bundle": "leaves a file behind: tests/cli/test_support_bundle.py",
     ".venv/bin/appliance doctor --json | jq": "needs jq, which not every machine has",
 }
 """How the lines begin that no test runs, each with the reason why not."""

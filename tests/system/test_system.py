@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import httpx
@@ -101,7 +103,7 @@ def test_accounting_rates_and_latencies_are_those_of_what_was_sent(appliance: Ap
         until(system, lambda now: now["queue"]["now"] == 0)
 
 
-def test_the_diagnostics_hold_no_secret(appliance: ApplianceProcess) -> None:
+def test_diagnostics_and_support_bundle_hold_no_secret(appliance: ApplianceProcess) -> None:
     appliance.start()
     claim = appliance.tenant()
     device = appliance.command("device", "add", "fleet", "one")
@@ -110,9 +112,16 @@ def test_the_diagnostics_hold_no_secret(appliance: ApplianceProcess) -> None:
     with operator(appliance) as asking:
         answered = asking.get("/operator/system/diagnostics")
         session = asking.headers["Cookie"].partition("=")[2]
-    assert answered.status_code == 200
+        bundle = asking.get("/operator/system/support-bundle")
+    assert (answered.status_code, bundle.status_code) == (200, 200), bundle.text
     reported = answered.json()
+    with zipfile.ZipFile(BytesIO(bundle.content)) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert "Missing:" not in files["CONTENTS.txt"], files["CONTENTS.txt"]
+    assert {task["name"] for task in json.loads(files["process.json"])["tasks"]} >= SERVICES
+    assert "appliance_messages_total" in files["metrics.txt"]
     assert reported["settings"]["broker.port"] == appliance.mqtt_port
     assert reported["system"]["instance"] == instance["instance_id"]
     for secret in (claim["password"], device["password"], device["token"], instance["mqtt_client_id"], session, *keys):
         assert secret not in answered.text
+        assert [name for name, text in files.items() if secret in text] == []

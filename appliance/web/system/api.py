@@ -1,4 +1,4 @@
-"""The API of System: the appliance as it is now, and the diagnostics file for support."""
+"""The API of System: the appliance as it is now, and its diagnostics."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
 """Installs System: its pages, the live parts of these, and its API."""
 
 from appliance.web.mount import Mount
-from appliance.web.system import api, clock_views, peer_views, restore_api, restore_views, views
+from appliance.web.system import api, clock_views, peer_views, restore_api, restore_views, support_bundle, views
 from appliance.web.system.clock import ClockActions
 from appliance.web.system.peers import PeerActions
 from appliance.web.system.reader import SystemReader
@@ -22,4 +22,5 @@ def install(mount: Mount) -> None:
         restore_views.blueprint(mount.renderer, restore_actions),
         api.blueprint(mount.platform, reader, port, clock_actions, peer_actions),
         restore_api.blueprint(restore_actions),
+        support_bundle.blueprint(mount.platform, port),
     )

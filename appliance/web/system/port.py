@@ -1,6 +1,6 @@
 """The port of System: what its pages and API need from the rest of the process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from appliance.broker.refusals import BrokerRefusal
@@ -18,3 +18,5 @@ class SystemPort:
     """The clock of the process, which an operator may confirm."""
     broker_refusals: Callable[[str | None, str | None], Sequence[BrokerRefusal]]
     """Recent refusals by the broker, newest first: all, those of a tenant, or of a device (tenant id, device id)."""
+    support_bundle: Callable[[], Awaitable[bytes]]
+    """Makes the file for support, a ZIP archive. Raises Busy when it cannot be made now."""

@@ -279,11 +279,16 @@ def parts(
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
         alerts=AlertsPort(reopen_after=86_400.0, retention_days=30, links=AcknowledgeLinks(KEYRING)),
         integrations=IntegrationsPort(KEYRING, network, SENDERS),
-        system=SystemPort(snapshot, StubServiceClock(), no_refusals),
+        system=SystemPort(snapshot, StubServiceClock(), no_refusals, no_bundle),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
     )
     return Parts(platform, ports)
+
+
+async def no_bundle() -> bytes:
+    """Make a bundle without content."""
+    return b"PK"
 
 
 def no_refusals(_tenant_id: str | None, _device_id: str | None) -> Sequence[BrokerRefusal]:

@@ -341,6 +341,7 @@ TABLE: Mapping[str, Allowed] = {
     "POST /system/peers/<instance>/remove": OPERATORS,
     "GET /operator/system": OPERATORS,
     "GET /operator/system/diagnostics": OPERATORS,
+    "GET /operator/system/support-bundle": OPERATORS,
     "POST /operator/system/clock/confirm": OPERATORS,
     "POST /operator/system/restore/confirm": OPERATORS,
     "DELETE /operator/system/peers/<instance>": OPERATORS,
