@@ -1,6 +1,8 @@
 """An appliance whose clock can be set, and what must hold of it whatever that shows."""
 
+import contextlib
 import json
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ import trio
 from mqtt5 import QoS
 
 from tests.support.appliance_process import ApplianceProcess, SetUp
+from tests.support.own_tls import client_context, fingerprint_of, handshake
 from tests.support.publisher import TENANT, client
 from tests.support.wrong_clock import DAY, WrongClock
 
@@ -68,6 +71,9 @@ class Box:
     taken."""
     events: list[tuple[Any, ...]] = field(default_factory=list)
     """What became of subscriptions by a clock that was trusted."""
+    authorities: set[str] = field(default_factory=set)
+    certificates: list[str] = field(default_factory=list)
+    """Fingerprints of what devices have accepted."""
 
     def furnish(self) -> None:
         """Sell seats, sign an operator in, and hold a message."""
@@ -136,8 +142,25 @@ class Box:
         """Return whether the appliance trusts the clock."""
         return b"\nappliance_clock_trusted 1.0" in self.appliance.get("/metrics")
 
+    def certificate_is_accepted(self) -> None:
+        """Check that a device with a right clock accepts the certificate of the broker, by an authority that stays."""
+        pem = (self.appliance.data_dir / "tls" / "ca.pem").read_bytes()
+        self.authorities.add(fingerprint_of(pem))
+        assert len(self.authorities) == 1, "devices need not trust another authority"
+        context = client_context(self.appliance.data_dir / "tls" / "ca.pem")
+
+        def accepted() -> bool:
+            """Return whether the handshake succeeds, which after a doubt is when the broker has read the new one."""
+            with contextlib.suppress(ssl.SSLCertVerificationError):
+                self.certificates.append(handshake(context, "127.0.0.1", self.appliance.run["mqtt_tls_port"]))
+                return True
+            return False
+
+        wait_for(accepted)
+
     def is_well(self) -> None:
         """Check that nothing was dropped, has expired, or is called silent, and that the operator is signed in."""
+        self.certificate_is_accepted()
         assert self.appliance.query("SELECT count(*) FROM quarantine_events WHERE status = 'HELD'") == [(1,)]
         assert self.appliance.query("SELECT count(*) FROM ingest_ledger WHERE evicted + partition_dropped > 0") == [
             (0,)
@@ -183,5 +206,5 @@ def wait_for(holds: Callable[[], bool]) -> None:
 def open_box(appliance: ApplianceProcess) -> Box:
     """Return an appliance that is not started yet, with a right clock."""
     clock = WrongClock(appliance.folder / "clock")
-    appliance.settings |= clock.settings()
+    appliance.settings |= {**clock.settings(), "APPLIANCE_BROKER_TLS_PORT": "0"}
     return Box(appliance, clock)
