@@ -11,9 +11,18 @@ from tests.support import fork_server
 from tests.support.accounting import look as balance
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
-from tests.support.retention import days, make_days, span, store
+from tests.support.retention import days, make_days, queue_hour, span, store
 
 DAYS, READINGS = 3, 50
+ROLLED_UP = "SELECT DISTINCT (hour AT TIME ZONE 'UTC')::date FROM telemetry_hourly"
+STEPS = 10
+"""A checkpoint, the day closed and rolled up, before and after the commit of its drop; two days go."""
+
+
+def make_room(database: Database, step: int) -> int:
+    """Run a process that lets two days go for room, killed at its ``step``; return how it ended."""
+    arguments = [database.conninfo(INGEST), str(step)]
+    return fork_server.programs().run("tests.faults.budget_worker", arguments, env=os.environ, seconds=120).returncode
 
 
 def work(database: Database, **environment: str) -> int:
@@ -48,3 +57,29 @@ async def test_killed_at_its_commit_a_day_is_all_there_or_all_gone(
     assert days(database) == []
     assert told(database) == (DAYS * READINGS, DAYS)
     balance(database.conninfo())
+
+
+async def test_killed_at_any_step_of_making_room_a_day_is_all_there_or_rolled_up_and_all_gone(
+    database: Database,
+) -> None:
+    first = datetime.now(UTC).date() - timedelta(days=20)
+    await make_days(database, first, first + timedelta(days=18))
+    for day in span(first, 19):
+        store(database, day, READINGS)
+        queue_hour(database, day, 12)
+    gone, step = 0, 0
+    for step in range(1, 100):
+        ended = make_room(database, step)
+        readings, dropped = told(database)
+        assert readings == dropped * READINGS
+        assert days(database) == span(first + timedelta(days=dropped), 19 - dropped)
+        rolled = {day for (day,) in look(database, ROLLED_UP)}
+        assert rolled.issuperset(span(first, dropped))
+        balance(database.conninfo())
+        if ended == 0:
+            assert dropped == gone + 2
+            break
+        assert ended == -signal.SIGKILL
+        gone = dropped
+    assert step == STEPS + 1
+    assert look(database, "SELECT count(*) FROM audit_log WHERE after ? 'hours_not_rolled_up'") == [(0,)]

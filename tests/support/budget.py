@@ -73,6 +73,11 @@ class Budgeted:
         own = self.others + sum(one.bytes for one in days if not one.empty)
         return Usage(own, DISK, self.free, self.spare)
 
+    async def size_of_a_day(self) -> int:
+        """Return what the oldest day takes; all are taken to be as large."""
+        async with self.pool.connection() as connection:
+            return next(one.bytes for one in await read_days(connection) if not one.empty)
+
     async def roll_up(self, day: date) -> int:
         """Roll up as the appliance does, or find nothing to do."""
         if isinstance(self.rolls_up, psycopg.Error):
