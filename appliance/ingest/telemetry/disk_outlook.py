@@ -34,7 +34,7 @@ class DiskOutlook:
     drops_in: int | None = None
     """Days until the first day goes for room, before its age; None: none does."""
     keeps: int | None = None
-    """Complete days that are kept then; None: all that the retention says."""
+    """Complete days that are kept then; None: all that the retention says; 0: not even one, and none that goes helps."""
 
 
 def disk_outlook(
@@ -55,12 +55,11 @@ def disk_outlook(
     drops_in = keeps = None
     if room is not None:
         drops_in = _used_up_in(sizes, today, keep_days, growth, room - sum(sizes.values()))
+    if room is not None and drops_in is not None:
         # While the day is filled that has begun, so many complete ones have room. One is the least that helps: it goes
         # in the first hours of the next.
-        keeps = min(room // growth - 1, keep_days) if growth else keep_days
-        if drops_in is None or keeps < 1:
-            drops_in = keeps = None
-        elif full_in is not None and drops_in <= full_in:
+        keeps = max(min(room // growth - 1, keep_days), 0) if growth else keep_days
+        if keeps and full_in is not None and drops_in <= full_in:
             full_in = None
     return DiskOutlook(growth, measured_days, at_most, free, full_in, drops_in, keeps)
 

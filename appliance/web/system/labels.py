@@ -4,6 +4,7 @@ from appliance.broker.room import BrokerRoom
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.ingest.telemetry.budget import Source
+from appliance.ingest.telemetry.disk_outlook import DiskOutlook
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.runtime.activity import in_words
 from appliance.watchdog.proof import Part
@@ -135,6 +136,8 @@ def outlook_text(view: RetentionView) -> str | None:
     expected = view.outlook
     if expected is None or expected.free is None:
         return None
+    if expected.full_in is None and expected.keeps == 0:
+        return "No room for one complete day"
     if expected.full_in is None and expected.keeps is not None:
         days = "day" if expected.keeps == 1 else "days"
         return f"Keeps {formats.count(expected.keeps)} complete {days} at this rate"
@@ -178,6 +181,11 @@ def going_text(view: RetentionView, now: float) -> str | None:
     if expected.drops_in == 0:
         return "within a day, to make room"
     return f"in about {formats.count(expected.drops_in)} {'day' if expected.drops_in == 1 else 'days'}, to make room"
+
+
+def is_pressing(expected: DiskOutlook) -> bool:
+    """Return whether somebody should act upon the outlook."""
+    return expected.keeps == 0 or (expected.full_in is not None and expected.full_in <= SOON_FULL)
 
 
 def no_outlook(view: RetentionView, *, embedded: bool) -> str:

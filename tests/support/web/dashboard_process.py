@@ -23,7 +23,11 @@ from appliance.clock import SystemClock
 from appliance.db.changes import Changes
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import connect
+from appliance.diagnostics.process_metrics import Disk, ProcessMetrics
+from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.summary import BatchSummary, LastReading
+from appliance.ingest.telemetry.budget import BudgetState, Limit, Source, Usage
+from appliance.metrics import Metrics
 from appliance.reading import Kind
 from appliance.web.access.auth import READERS, SIGN_IN_PAGES, allow
 from appliance.web.app import Dashboard
@@ -32,7 +36,7 @@ from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
 from tests.support.certificates import Authority
 from tests.support.web.demo_fixture import TENANT
-from tests.support.web.serving import Always, dashboard, parts, quiet_system
+from tests.support.web.serving import GB, Always, dashboard, parts, quiet_system
 from tests.support.web.tls import DemoCertificates, FileCertificates
 
 TOLD_DEVICE = "BGO-FRZ-064"
@@ -96,6 +100,16 @@ def served_under_tls(folder: Path) -> FileCertificates:
     return FileCertificates(authority, folder)
 
 
+def crowded() -> Snapshot:
+    """A process whose data folder takes more than it may, while no day of readings can go."""
+    quiet = quiet_system(SystemClock())
+    process = ProcessMetrics(Metrics(), SystemClock(), Path.cwd(), queue=lambda: 0, each_second=lambda _now: None)
+    process.disk = Disk(32 * GB, 9 * GB, 2 * GB, GB // 2, GB // 4, GB // 8, GB // 16)
+    limit = Limit(2 * GB, Source.MAX_BYTES)
+    budget = BudgetState(Usage(5 * GB // 2, 32 * GB, 9 * GB, 3 * GB), limit, exhausted=True)
+    return replace(quiet, shared_client_ids=shared_client_ids, process=process, budget=lambda: budget)
+
+
 async def main(port: int, conninfo: str, customers: str, tls: str) -> None:
     """Print the port once serving, then publish each line: ``{"device": ..., "metrics": {...}}``.
 
@@ -114,7 +128,7 @@ async def main(port: int, conninfo: str, customers: str, tls: str) -> None:
         identity = None if customers else Always()
         app = dashboard(
             parts(pool, web_pool=web_pool, live=feed, identity=identity).having(
-                snapshot=replace(quiet_system(SystemClock()), shared_client_ids=shared_client_ids),
+                snapshot=crowded(),
                 broker_refusals=refused_by_broker,
                 certificates=certificates or DemoCertificates(),
                 listener=ListenerAddress(None, 8883, " --cafile ca.crt", " --cacert ca.crt"),

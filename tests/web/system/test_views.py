@@ -29,7 +29,7 @@ from appliance.runtime.tree import Report, Reporter, Tree
 from appliance.watchdog.proof import Part
 from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall
 from appliance.web.page import formats
-from appliance.web.system.labels import no_outlook, outlook_text, promise, wait_text
+from appliance.web.system.labels import is_pressing, no_outlook, outlook_text, promise, wait_text
 from appliance.web.system.retention import RetentionView, WaitingDay
 from tests.support.busy import within
 from tests.support.pipeline import arrange
@@ -258,6 +258,10 @@ def test_the_outlook_says_how_long_the_disk_lasts() -> None:
     assert outlook(1) == "Full in 1 day"
     fewer = DiskOutlook(10**6, 7, 31 * 10**6, 10**9, None, drops_in=2, keeps=5)
     assert outlook_text(RetentionView(30, 0, [], None, None, [], fewer)) == "Keeps 5 complete days at this rate"
+    assert not is_pressing(fewer)
+    none = replace(fewer, drops_in=0, keeps=0)
+    assert outlook_text(RetentionView(30, 0, [], None, None, [], none)) == "No room for one complete day"
+    assert is_pressing(none)
     assert outlook(0) == "Full within a day"
     assert outlook(None, free=None) is None
     fresh = RetentionView(30, 0, [], None, None, [], None)
