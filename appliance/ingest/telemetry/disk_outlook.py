@@ -34,7 +34,7 @@ class DiskOutlook:
     drops_in: int | None = None
     """Days until the first day goes for room, before its age; None: none does."""
     keeps: int | None = None
-    """Complete days that are kept then; None: all that the retention says; 0: not even one, and none that goes helps."""
+    """Complete days that are kept then; None: all that the retention says; 0: not even one."""
 
 
 def disk_outlook(
