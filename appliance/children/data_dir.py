@@ -10,6 +10,8 @@ data_dir/
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
   tls/             the authority and the certificate of this appliance (appliance.tls)
   reserve/         room kept back for a full disk (appliance.disk)
+  restoring/       what a restore builds; with restore.json, what it moves (appliance.children.replacement)
+  replaced-TIME/   what was here before a restore
   postgres/        the database
   mosquitto/       the broker's store and its rendered files
 """
@@ -29,6 +31,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from appliance.children import replacement
 from appliance.children.account import Account
 from appliance.children.files import make_folder, write_atomically
 from appliance.disk.reserve import give_back_if_short
@@ -130,16 +133,12 @@ def _closed(path: Path) -> str:
 
 @contextlib.contextmanager
 def open_data_dir(path: Path) -> Iterator[DataDir]:
-    """Create, check and lock ``path``.
+    """Create, check and lock ``path``; finish or undo a restore that was interrupted.
 
     Raises :class:`ApplianceError` when another appliance runs on it (with its pid), or when it cannot be used (with
     what to do about it).
     """
-    path = path.absolute()
-    with _told_when_full(path):
-        _make(path)
-    path = path.resolve()
-    with _lock(path):
+    with locked_data_dir(path) as path:
         run_file = path / "run.json"
         run_file.unlink(missing_ok=True)
         with _told_when_full(path):
@@ -152,6 +151,43 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
             run_file.unlink(missing_ok=True)
             shutil.rmtree(sockets, ignore_errors=True)
             (path / SOCKETS).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked_data_dir(path: Path) -> Iterator[Path]:
+    """Create, check and lock ``path``, and bring a replacement of its content to an end that was interrupted.
+
+    Yields where it really is. Raises as :func:`open_data_dir` does.
+    """
+    path = path.absolute()
+    with _told_when_full(path):
+        _make(path)
+    path = path.resolve()
+    with _lock(path):
+        if (path / replacement.BUILT / SOCKETS).is_symlink():
+            _remove_sockets(path / replacement.BUILT / SOCKETS)
+        replacement.settle(path)
+        yield path
+
+
+def lock_holder(path: Path) -> str | None:
+    """Return the pid of the appliance that runs on ``path``, ``unknown`` if it has not said; None: none runs there.
+
+    Nothing is written. Raises ApplianceError when that cannot be read.
+    """
+    try:
+        descriptor = os.open(path / "appliance.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError:
+        raise ApplianceError(_closed(path)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _make(path: Path) -> None:
@@ -250,14 +286,18 @@ def _keys(path: Path) -> list[SealingKey]:
 def _make_sockets(link: Path) -> Path:
     """Create a private folder with a short path, and ``link`` to it; remove the one of a killed predecessor."""
     if link.is_symlink():
-        old = link.readlink()
-        if re.fullmatch(rf"{SOCKETS_PREFIX}\w+", old.name) and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
-        link.unlink()
+        _remove_sockets(link)
     folder = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir=_short_place()))
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     link.symlink_to(folder)
     return folder
+
+
+def _remove_sockets(link: Path) -> None:
+    old = link.readlink()
+    if re.fullmatch(rf"{SOCKETS_PREFIX}\w+", old.name) and not old.is_symlink():
+        shutil.rmtree(old, ignore_errors=True)
+    link.unlink()
 
 
 def _short_place() -> Path:

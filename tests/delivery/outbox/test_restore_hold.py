@@ -18,7 +18,8 @@ from tests.support.couriers import NOON, Couriers, PlayedSender, close, open_cou
 from tests.support.postgres_server import Database
 from tests.support.routes import add_integration, add_route
 
-CONTEXT = ChangeContext(Actor("kim", ActorKind.COMMAND), *[datetime.fromtimestamp(NOON, UTC)] * 2, user_id=None)
+AT = datetime.fromtimestamp(NOON, UTC)
+CONTEXT = ChangeContext(Actor("kim", ActorKind.COMMAND), AT, AT, user_id=None)
 
 
 def hold(database: Database) -> None:
@@ -42,7 +43,7 @@ async def confirm(database: Database) -> int:
 
 
 def opened(database: Database) -> int:
-    return add_alert(database, created_at=datetime.fromtimestamp(NOON, UTC))
+    return add_alert(database, created_at=AT)
 
 
 async def test_nothing_is_sent_until_it_is_confirmed_and_then_one_summary_a_route(database: Database) -> None:

@@ -1,0 +1,98 @@
+"""The content of a data folder is replaced as a whole: killed anywhere, the old one or the new one is there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from appliance.children import replacement
+from appliance.children.data_dir import lock_holder, locked_data_dir, open_data_dir
+from appliance.errors import ApplianceError
+
+OLD, NEW = {"instance.json": "old", "keys.json": "old", "postgres/PG_VERSION": "15"}, {"instance.json": "new"}
+NEW |= {"keys.json": "new", "postgres/PG_VERSION": "16", "tls/ca.pem": "new"}
+PLACE = {"clock.json": "of the machine", "upgrades/37.tar": "copy", "backups/one.age": "backup"}
+STAYS = ("backups",)
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def read(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "appliance.lock" and not path.is_symlink()
+    }
+
+
+def prepare(folder: Path, *, empty: bool = False) -> None:
+    write(folder, PLACE if empty else OLD | PLACE)
+    (folder / "sockets").symlink_to("/nonexistent")
+    write(folder / replacement.BUILT, NEW | {"appliance.lock": ""})
+
+
+def replace_all(folder: Path, die_at: int | None = None) -> bool:
+    """Replace in a process of its own that dies at the n-th step; return whether it came to the end."""
+    pid = os.fork()
+    if pid:
+        return os.waitpid(pid, 0)[1] == 0
+    left = die_at
+
+    def step() -> None:
+        nonlocal left
+        left = None if left is None else left - 1
+        if left == 0:
+            os._exit(9)
+
+    try:
+        replacement.begin(folder, sorted({name.split("/")[0] for name in NEW}), "replaced-now", STAYS, step)
+    except BaseException:  # noqa: BLE001 - the test must not go on twice
+        os._exit(1)
+    os._exit(0)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_killed_at_any_step_the_next_start_has_the_whole_new_content_and_the_old_one_aside(
+    tmp_path: Path, empty: bool
+) -> None:
+    aside = {} if empty else {f"replaced-now/{name}": text for name, text in OLD.items()}
+    for die_at in range(1, 40):
+        folder = tmp_path / str(die_at)
+        prepare(folder, empty=empty)
+        ended = replace_all(folder, die_at)
+        with locked_data_dir(folder):
+            assert read(folder) == NEW | PLACE | aside, f"killed at step {die_at}"
+        if ended:
+            break
+    assert ended
+    assert die_at > len(NEW)
+
+
+def test_killed_before_the_journal_the_old_content_is_there_and_nothing_of_the_new(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    with locked_data_dir(tmp_path):
+        assert read(tmp_path) == OLD | PLACE
+
+
+def test_of_a_running_appliance_the_pid_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) is None
+    with open_data_dir(tmp_path):
+        assert lock_holder(tmp_path) == str(os.getpid())
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert lock_holder(tmp_path) is None
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    (tmp_path / replacement.JOURNAL).write_text("{")
+    with (
+        pytest.raises(ApplianceError, match=r"restore\.json is damaged .*restore the backup again"),
+        locked_data_dir(tmp_path),
+    ):
+        pass
+    assert (tmp_path / replacement.BUILT / "instance.json").exists()
