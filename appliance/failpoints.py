@@ -32,6 +32,7 @@ NAMES = frozenset(
         "backup_verified",
         "backup_named",
         "backup_removing",
+        "restore_step",
         IN_A_CHECK,
     }
 )

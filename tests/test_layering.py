@@ -60,6 +60,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # children: pg_dump is found as the other programs are, and its files lie in the data folder
     # runtime.addresses: where devices reach it, which a new machine has to have
     "backup": LEAVES | SERVICES | {"children", "config", "db", "runtime.addresses"},
+    # a backup, the folder that it is built in, and the database that it is loaded into
+    "restore": LEAVES | {"backup", "children", "config", "db", "disk"},
     # domain
     "subscriptions": LEAVES | {"db"},
     # subscriptions.rows: who gives a seat locks the subscription rows just as who renews them does, in the same place

@@ -109,7 +109,7 @@ def describe(
         dump_major=dump_major,
         instance_id=read_instance(config.data_dir).instance_id,
         key_ids=tuple(key.id for key in decode(files["keys.json"])),
-        ca_fingerprint=None if authority is None else _fingerprint(authority),
+        ca_fingerprint=None if authority is None else fingerprint_of(authority),
         created_at=datetime.fromtimestamp(clock.now(), UTC),
         clock_trusted=clock.trusted,
         addresses=tuple(addresses(config)),
@@ -173,7 +173,7 @@ def _read(path: Path) -> bytes:
         raise ApplianceError(f"{path} cannot be read ({error.strerror}){mend}") from error
 
 
-def _fingerprint(pem: bytes) -> str | None:
+def fingerprint_of(pem: bytes) -> str | None:
     """Return the SHA-256 of a certificate in hex with colons; None when it is none."""
     found = _PEM.search(pem)
     if found is None:

@@ -68,13 +68,13 @@ def begin(path: Path, into: Sequence[str], aside: str, stays: Collection[str], s
     for name in out:
         if os.path.ismount(path / name):
             raise ApplianceError(f"{path / name} is a mount of its own and cannot be moved aside: unmount it first")
-    name = _unused(path, aside) if out else None
+    taken = _unused(path, aside) if out else None
     sync_folder(path / BUILT)
-    journal = Journal(name, out, tuple(into))
+    journal = Journal(taken, out, tuple(into))
     write_atomically(path / JOURNAL, msgspec.json.format(msgspec.json.encode(journal)) + b"\n")
     step()
     _finish(path, journal, step)
-    return name
+    return taken
 
 
 def settle(path: Path) -> None:

@@ -28,6 +28,7 @@ COMMANDS = {
     "peer": "appliance.cli.peer",
     "psql": "appliance.cli.psql",
     "quarantine": "appliance.cli.quarantine",
+    "restore": "appliance.cli.restore",
     "run": "appliance.cli.run",
     "setup-link": "appliance.cli.setup_link",
     "simulate": "appliance.cli.simulate",

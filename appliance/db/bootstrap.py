@@ -48,7 +48,7 @@ async def prepare(admin_conninfo: str, dbname: str) -> None:
     """
     # Explicitly, or a server in SQL_ASCII would answer in bytes.
     admin_conninfo = make_conninfo(admin_conninfo, client_encoding="UTF8")
-    async with await _enter(admin_conninfo) as connection:
+    async with await enter(admin_conninfo) as connection:
         _check_version(connection)
         await connection.execute("SELECT pg_advisory_lock(%s)", [locks.BOOTSTRAP_LOCK])
         try:
@@ -75,7 +75,7 @@ async def prepare_own(admin_conninfo: str, dbname: str) -> None:
             await connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(other)))
 
 
-async def _enter(admin_conninfo: str) -> Connection[Any]:
+async def enter(admin_conninfo: str) -> Connection[Any]:
     try:
         return await connect(admin_conninfo)
     except psycopg.errors.ConnectionTimeout:

@@ -81,6 +81,7 @@ OTHERS: Mapping[str, str] = {
     "migrate": "the schema, which keeps its own list of what was done",
     "psql": "the database's own console",
     "setup-link": "opens a door while nobody is there; whoever goes through it is recorded",
+    "restore": "brings another database; tests/system/test_restore.py has its row there",
     "simulate": "devices; the tenants of its stage are made by what other commands use",
 }
 """What else there is, and why its changes have no row."""

@@ -41,7 +41,7 @@ TABLE: Mapping[str, Touches] = {
     **dict.fromkeys(
         (
             "backup", "ca", "clock confirm", "confirm-restore", "doctor", "migrate", "peer list", "peer remove", "psql",
-            "setup-link", "support-bundle",
+            "restore", "setup-link", "support-bundle",
             "device add", "device approve", "device import", "device list", "device revoke", "device rotate",
             "device show", "device switch",
             "quarantine cancel", "quarantine counts", "quarantine dismiss", "quarantine list", "quarantine replay",
@@ -55,7 +55,8 @@ TABLE: Mapping[str, Touches] = {
     ),
 }  # fmt: skip
 
-READ_BY = {"device list": "device list t", "device show": "device show t d", "quarantine show": "quarantine show 1"}
+READ_BY = {"device list": "device list t", "device show": "device show t d", "quarantine show": "quarantine show 1",
+           "restore": "restore /dev/null"}  # fmt: skip
 """Commands that read, with what they need; the others need nothing."""
 
 NEED_DATA = {Touches.DATA, Touches.APPLIANCE, Touches.BROKER}

@@ -34,6 +34,7 @@ NOT_RUN: Mapping[str, str] = {
     "mosquitto_pub -h ADDRESS": "needs TLS on: tests/system/test_tls.py",
     "curl --cacert ca.crt": "needs TLS on: tests/system/test_tls.py",
     "appliance backup ": "needs a passphrase and a folder: tests/cli/test_backup.py",
+    "appliance restore ": "needs a backup: tests/system/test_restore.py",
     "age -d ": "needs a terminal: tests/backup/test_writing.py",
     "tar -x": "needs a decrypted backup: tests/backup/test_writing.py",
     "createdb ": "needs a server of the reader's own",

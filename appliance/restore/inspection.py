@@ -1,0 +1,173 @@
+"""What a backup is compared with before anything is touched: the place where it is to live, and this program."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from appliance import __version__
+from appliance.backup.age_file import MAGIC
+from appliance.backup.archive import Manifest, open_backup, read_archive
+from appliance.backup.contents import TLS_FILES, fingerprint_of
+from appliance.children.data_dir import Instance, lock_holder
+from appliance.children.replacement import belongings, size
+from appliance.db.migrations import shipped
+from appliance.disk.reserve import measure
+from appliance.errors import ApplianceError, Conflict
+from appliance.keyring import decode
+
+MIB = 1024 * 1024
+GROWTH = 10
+"""Bytes of a database and its log for each byte of a dump, at most as measured: rows are compressed in a dump, and it
+holds no indexes."""
+CLUSTER = 256 * MIB
+"""Bytes of an empty database with its log."""
+FILE_NAMES = frozenset({"instance.json", "keys.json", "appliance.toml", "settings.json"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A data folder, as it is before a restore."""
+
+    path: Path
+    names: Sequence[str]
+    """What belongs to the appliance there; empty: it was never used."""
+    bytes: int
+    free: int
+    instance_id: str | None
+    key_ids: Sequence[str]
+    ca_fingerprint: str | None
+
+
+def is_sealed(file: Path) -> bool:
+    """Return whether it takes a passphrase to open ``file``. Raises ApplianceError when it cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(MAGIC)) == MAGIC
+    except OSError as error:
+        raise ApplianceError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def peek(file: Path, passphrase: str | None) -> Manifest:
+    """Return what a backup says of itself. Raises WrongPassphrase, Damaged, ApplianceError."""
+    with open_backup(file, passphrase) as stream:
+        first = next(read_archive(stream))
+    assert isinstance(first, Manifest), "it comes first, or the archive is damaged"  # noqa: S101 - narrows the type
+    return first
+
+
+def look(path: Path, stays: Collection[str]) -> Place:
+    """Return what is in a data folder; nothing is written. Raises ApplianceError when an appliance runs on it."""
+    path = path.absolute()
+    holder = lock_holder(path)
+    if holder is not None:
+        raise ApplianceError(f"an appliance (pid {holder}) runs on {path}: stop it, then restore")
+    try:
+        names = belongings(path, stays)
+        there = path
+        while not there.exists():
+            there = there.parent
+        return Place(
+            path,
+            names,
+            sum(size(path / name) for name in names),
+            measure(there).free,
+            _instance_id(path / "instance.json"),
+            _key_ids(path / "keys.json"),
+            fingerprint_of(authority.read_bytes()) if (authority := path / "tls" / "ca.pem").exists() else None,
+        )
+    except PermissionError as error:
+        raise ApplianceError(
+            f"{error.filename or path} cannot be read: run this command as the user who runs the appliance, or as root"
+        ) from None
+
+
+def staying(path: Path, file: Path, folder: Path | None) -> set[str]:
+    """Return the names in the data folder ``path`` that a restore leaves: what leads to the backup and its folder."""
+    path, found = path.absolute().resolve(), set()
+    for kept in (file, folder):
+        if kept is not None and (inside := kept.absolute().resolve()).is_relative_to(path) and inside != path:
+            found.add(inside.relative_to(path).parts[0])
+    return found
+
+
+def refuse(manifest: Manifest, place: Place, *, replace: bool) -> None:
+    """Raise ApplianceError when this program cannot restore the backup, or not there."""
+    known = shipped()[-1].version
+    if manifest.schema > known:
+        raise ApplianceError(
+            f"the backup was made by version {manifest.program} (schema {manifest.schema}), and this is version"
+            f" {__version__} (schema {known}): install version {manifest.program} or newer, then restore"
+        )
+    if place.names and not replace:
+        whose = "" if place.instance_id is None else f", of appliance {place.instance_id}"
+        raise Conflict(
+            f"{place.path} is not empty ({_megabytes(place.bytes)}{whose}): give --replace to move aside what is there,"
+            " or name another data_dir"
+        )
+
+
+def refuse_small_disk(place: Place, needed: int) -> None:
+    """Raise ApplianceError when the disk has not the room."""
+    if place.free < needed:
+        raise ApplianceError(
+            f"the restore needs {_megabytes(needed)} on the disk of {place.path}, and it has {_megabytes(place.free)}"
+            " free: make room, or name a data_dir elsewhere"
+        )
+
+
+def needed_bytes(dump: int, *, embedded: bool) -> int:
+    """Return the room that a restore takes on the disk of the data folder. ``dump``: bytes of the dump."""
+    return CLUSTER + GROWTH * dump if embedded else MIB
+
+
+def compared(manifest: Manifest, place: Place) -> Iterator[str]:
+    """Yield how the backup differs from this program and from what is there, in sentences."""
+    known = shipped()[-1].version
+    if manifest.schema < known:
+        yield f"Its schema {manifest.schema} is older than that of this program and is migrated to {known}."
+    if not manifest.clock_trusted:
+        yield "The clock of its machine was in doubt when it was made: its time may be wrong."
+    if place.instance_id is not None and place.instance_id != manifest.instance_id:
+        yield (
+            f"{place.path} holds another appliance, {place.instance_id}: that is moved aside, and its devices are not"
+            " known here afterwards."
+        )
+    elif place.instance_id is not None:
+        if not set(place.key_ids) <= set(manifest.key_ids):
+            yield "The keys there are newer than those of the backup: secrets sealed since are lost with what is there."
+        if place.ca_fingerprint is not None and place.ca_fingerprint != manifest.ca_fingerprint:
+            yield "Its certificate authority is another one than the one there."
+
+
+def accepts(name: str) -> bool:
+    """Return whether a small file of a backup is one that a restore knows; no other name is ever written."""
+    folder, _, rest = name.rpartition("/")
+    return name in FILE_NAMES or (folder == "tls" and TLS_FILES.fullmatch(rest) is not None)
+
+
+def _instance_id(path: Path) -> str | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Instance).instance_id
+    except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+        return None
+
+
+def _key_ids(path: Path) -> Sequence[str]:
+    try:
+        return [key.id for key in decode(path.read_bytes())]
+    except (FileNotFoundError, NotADirectoryError, ApplianceError):
+        return []
+
+
+def _megabytes(count: int) -> str:
+    return f"{max(1, round(count / 1_000_000)):,} MB"
+
+
+def may_write(path: Path) -> bool:
+    """Return whether this process may make ``path``, or write into it."""
+    while not path.exists():
+        path = path.parent
+    return os.access(path, os.W_OK | os.X_OK)
