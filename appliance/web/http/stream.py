@@ -60,10 +60,14 @@ class PeerStream:
             raise trio.BrokenResourceError
 
     async def aclose(self) -> None:
-        """Close the stream; under TLS say so first, unless an answer is under way: its end must not look whole."""
-        if self._secured is not None and not self._sending.locked():
+        """Close the stream; under TLS say so first, once what is being sent is sent.
+
+        Where a peer does not read there is no close_notify: the end of a cut answer must not look like a whole one's.
+        """
+        if self._secured is not None:
             with trio.move_on_after(GOODBYE), suppress(trio.ClosedResourceError):
-                await self._secured.aclose()
+                async with self._sending:
+                    await self._secured.aclose()
         await self._accepted.aclose()
 
     def abort(self) -> None:

@@ -32,10 +32,12 @@ FOR_PROGRAMS = ("/customer/", "/operator/", "/ingest/")
 
 
 @asynccontextmanager
-async def served_with(folder: Path, *, plain: bool, proxies: Sequence[str] = ()) -> AsyncIterator[Served]:
+async def served_with(
+    folder: Path, *, plain: bool, proxies: Sequence[str] = (), public_url: str | None = None
+) -> AsyncIterator[Served]:
     """A dashboard under TLS."""
     certificates = FileCertificates(Authority(), folder, plain=plain)
-    async with without_database(certificates=certificates, trusted_proxies=proxies) as served:
+    async with without_database(certificates=certificates, trusted_proxies=proxies, public_url=public_url) as served:
         yield served
 
 
@@ -106,6 +108,12 @@ async def test_a_foreign_host_is_refused_and_never_redirected_to(tmp_path: Path)
             found = re.search(rb"\r\nlocation: ([^\r]+)\r\n", answer_bytes)
             assert found is not None
             assert urlsplit(found[1].decode()).netloc == "edge.example:8080"
+
+
+async def test_the_public_address_is_no_proof_of_tls_where_the_appliance_speaks_it_itself(tmp_path: Path) -> None:
+    async with served_with(tmp_path, plain=True, public_url="https://edge.example") as served, http_client() as client:
+        answer = await client.get(f"http://127.0.0.1:{served.port}/sign-in", headers={"Host": "edge.example"})
+        assert (answer.status_code, answer.headers["location"]) == (307, "https://edge.example/sign-in")
 
 
 async def test_a_websocket_over_plain_http_is_refused_not_redirected(tmp_path: Path) -> None:
