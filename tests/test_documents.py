@@ -37,6 +37,19 @@ def test_every_link_leads_somewhere(name: str) -> None:
             assert anchor in anchors(path), f"{path.name}#{anchor}"
 
 
+@pytest.mark.parametrize("name", GUIDES)
+def test_every_picture_is_small_and_described(name: str) -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", prose(name))
+    for words, path in pictures:
+        assert len(words) > 20, path
+        assert (ROOT / name).parent.joinpath(path).stat().st_size < MAX_PICTURE_BYTES
+    assert len(pictures) == (2 if name == "README.md" else 0)
+
+
+MAX_PICTURE_BYTES = 300_000
+"""So that a clone, and the page of the project, stay small."""
+
+
 def test_every_guide_is_in_the_index() -> None:
     listed = {path.resolve() for path, _ in links("docs/README.md")}
     guides = {(ROOT / name).resolve() for name in DOCUMENTS if name.startswith("docs/")} - {ROOT / "docs" / "README.md"}

@@ -18,8 +18,6 @@ FOLDER = ROOT / "screenshots"
 README = "README"
 PICTURE = ROOT / "docs" / "images" / "overview.png"
 PICTURE_SIZE = (1280, 860)
-MAX_PICTURE_BYTES = 300_000
-"""So that a clone and the page of the project stay small."""
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
