@@ -26,6 +26,8 @@ NAMES = frozenset(
         "before_delivery_settled",
         "before_slice_commit",
         "after_slice_commit",
+        "upgrade_copied",
+        "upgrade_migrated",
         "backup_begun",
         "backup_half",
         "backup_written",

@@ -86,7 +86,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | SERVICES | {"db"},  # reads what presence writes: through the database alone
     # what stands before a migration: a copy in data_dir, and that nobody else runs on the database
-    "upgrade": LEAVES | {"children", "db", "disk", "peers"},
+    "upgrade": LEAVES | {"backup", "children", "config", "db", "disk", "peers"},
     "people": LEAVES | {"db"},  # people know nothing of devices
     "simulate": LEAVES | {"broker.accounts", "mqtt"},
     # between our Mosquitto and the rest

@@ -56,7 +56,8 @@ class Task:
     """Where a backup goes, and what it is of."""
 
     file: Path
-    passphrase: str
+    passphrase: str | None
+    """None writes it plain, in a folder of ours alone."""
     config: Config
     config_file: Path | None
     endpoint: Endpoint
@@ -95,9 +96,12 @@ async def write_backup(task: Task) -> Written:
 
 def _write(task: Task, descriptor: int, manifest: Manifest, files: dict[str, bytes], dump: Iterable[bytes]) -> None:
     out = _SyncedFile(descriptor)
-    sealed = AgeWriter(out, task.passphrase)
-    write_archive(sealed, manifest, files, _counted(dump, task))
-    sealed.finish()
+    if task.passphrase is None:
+        write_archive(out, manifest, files, _counted(dump, task))
+    else:
+        sealed = AgeWriter(out, task.passphrase)
+        write_archive(sealed, manifest, files, _counted(dump, task))
+        sealed.finish()
     out.sync()
 
 

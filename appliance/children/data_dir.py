@@ -9,6 +9,7 @@ data_dir/
   run.json         addresses, there while the appliance is ready
   sockets          link to the short private folder of Unix sockets (a socket's path ends at 107 bytes)
   tls/             the authority and the certificate of this appliance (appliance.tls)
+  upgrades/        copies of the database before its last upgrades, as secret as all of it (appliance.upgrade)
   reserve/         room kept back for a full disk (appliance.disk)
   restoring/       what a restore builds; with restore.json, what it moves (appliance.children.replacement)
   replaced-TIME/   what was here before a restore

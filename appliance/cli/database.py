@@ -18,6 +18,7 @@ from appliance.db import bootstrap
 from appliance.db.endpoint import DATABASE, Endpoint
 from appliance.db.roles import ROLES
 from appliance.errors import ApplianceError
+from appliance.failpoints import Failpoints
 from appliance.runtime.addresses import lan_addresses, web_address
 from appliance.upgrade.migration import Agreed, Upgrade
 
@@ -43,7 +44,7 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
     """
     async with as_it_is(config) as place:
         if place.login_is_role and not _runs(config):
-            await Upgrade(place, config.data_dir, clock=service_clock(config), agreed=Agreed()).run()
+            await upgrade(config, place, Agreed()).run()
         yield place
 
 
@@ -61,6 +62,18 @@ async def as_it_is(config: Config) -> AsyncIterator[Endpoint]:
             await bootstrap.prepare_own(make_conninfo(alone.base, user=SUPERUSER, dbname=ANY_DATABASE), DATABASE)
             yield alone
             nursery.cancel_scope.cancel()
+
+
+def upgrade(config: Config, place: Endpoint, agreed: Agreed) -> Upgrade:
+    """Return the upgrade of the database to the schema of this program."""
+    return Upgrade(
+        place,
+        config,
+        config.data_dir.resolve(),
+        clock=service_clock(config),
+        agreed=agreed,
+        failpoint=Failpoints.from_environment(os.environ),
+    )
 
 
 class NotRunningError(ApplianceError):

@@ -8,15 +8,14 @@ import psycopg
 import trio
 
 from appliance.cli import Invocation
-from appliance.cli.database import as_it_is
-from appliance.cli.service_time import service_clock
+from appliance.cli.database import as_it_is, upgrade
 from appliance.config import Config
 from appliance.db import bootstrap
 from appliance.db.migrations import Migration, schema_version
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
-from appliance.upgrade.migration import Agreed, Upgrade
+from appliance.upgrade.migration import Agreed
 
 
 @click.command()
@@ -47,7 +46,7 @@ async def _migrate(config: Config, agreed: Agreed) -> tuple[int, Sequence[Migrat
         try:
             if not place.login_is_role:  # the embedded one was prepared when it was started
                 await bootstrap.prepare(place.base, place.database)
-            applied = await Upgrade(place, config.data_dir, clock=service_clock(config), agreed=agreed).run()
+            applied = await upgrade(config, place, agreed).run()
             async with await connect(place.conninfo(OWNER)) as connection:
                 return await schema_version(connection), applied
         except psycopg.OperationalError as error:

@@ -12,7 +12,7 @@ from appliance.keyring import decode
 
 PRIVATE_FILES = ("instance.json", "keys.json", "broker-session", "clock.json", "run.json", "appliance.lock")
 """Files of the data folder that nobody but the appliance may read."""
-PRIVATE_FOLDERS = ("postgres", "mosquitto", "reserve", "tls")
+PRIVATE_FOLDERS = ("postgres", "mosquitto", "reserve", "tls", "upgrades")
 GROUP_AND_OTHERS = 0o077
 
 

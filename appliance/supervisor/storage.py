@@ -115,7 +115,9 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
     else:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)
-    upgrade = Upgrade(endpoint, base.data.path, clock=base.clock, agreed=Agreed())
+    upgrade = Upgrade(
+        endpoint, base.config, base.data.path, clock=base.clock, agreed=Agreed(), failpoint=base.failpoints
+    )
     await persist(base.disk, upgrade.run, what="schema")
     await some_room(base.disk)
     return postgres, endpoint

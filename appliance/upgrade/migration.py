@@ -1,6 +1,6 @@
 """The migration of a database: its copy is made first, nobody else may run on it, and a newer one is refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,15 @@ from typing import Any
 import structlog
 
 from appliance.clock import Clock
+from appliance.config import Config
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import Applied, Migration, NewerDatabaseError, migrate
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.errors import ApplianceError
 from appliance.peers import attendance
+from appliance.upgrade.copies import Copy
+from appliance.upgrade.copying import Ground, copy_before
 from appliance.upgrade.newer import refusal
 
 log = structlog.get_logger(__name__)
@@ -31,30 +34,48 @@ class Agreed:
 class Upgrade:
     """The migration of one database; made once a start, so that a migration tried again has the same copy."""
 
-    def __init__(self, place: Endpoint, data_dir: Path, *, clock: Clock, agreed: Agreed) -> None:
-        """``data_dir`` is where copies of an embedded database go."""
-        self._place = place
-        self._data_dir = data_dir
-        self._clock = clock
+    def __init__(
+        self,
+        place: Endpoint,
+        config: Config,
+        data_dir: Path,
+        *,
+        clock: Clock,
+        agreed: Agreed,
+        failpoint: Callable[[str], None],
+    ) -> None:
+        """``data_dir`` is the absolute path of that of ``config``; copies of an embedded database go there."""
+        self._ground = Ground(place, config, data_dir, clock, failpoint)
         self._agreed = agreed
+        self._copy: Copy | None = None
 
     async def run(self) -> Sequence[Migration]:
         """Apply the pending migrations, and return them. Raises ApplianceError when that cannot be, or must not."""
+        ground = self._ground
         try:
-            async with await connect(self._place.conninfo(OWNER)) as connection:
-                done = await migrate(connection, clock=self._clock, before=partial(self._before, connection))
-                if done:
-                    await attendance.leave(connection)
-                return done
+            async with await connect(ground.place.conninfo(OWNER)) as connection:
+                done = await migrate(connection, clock=ground.clock, before=partial(self._before, connection))
         except NewerDatabaseError as error:
-            raise await refusal(error, self._place, self._data_dir) from error
+            raise await refusal(error, ground.place, ground.data_dir) from error
+        except ApplianceError as error:
+            if self._copy is None:
+                raise
+            told = f"{error}. A copy of the database as it was before the upgrade is {self._copy.path}"
+            raise ApplianceError(told) from error.__cause__
+        ground.failpoint("upgrade_migrated")
+        return done
 
     async def _before(self, connection: Connection[Any], applied: Sequence[Applied], todo: Sequence[Migration]) -> None:
-        log.info(
-            "the schema is upgraded", version=applied[-1].version, to_version=todo[-1].version, migrations=len(todo)
-        )
+        schema, target = applied[-1].version, todo[-1].version
+        log.info("the schema is upgraded", version=schema, to_version=target, migrations=len(todo))
         if not self._agreed.despite_peers and (others := await attendance.take_alone(connection)):
             raise ApplianceError(_in_the_way(others))
+        if not self._ground.place.login_is_role:
+            log.info("an external database is migrated without a copy: its backups are yours")
+        elif self._agreed.without_copy:
+            log.warning("the database is migrated without a copy, as asked for")
+        elif self._copy is None:
+            self._copy = await copy_before(self._ground, connection, schema, target)
 
 
 def _in_the_way(others: Sequence[attendance.Attendant]) -> str:

@@ -2,33 +2,33 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
+import structlog
 import trio
 
 from appliance import __version__
+from appliance.backup.archive import Manifest, open_backup, read_archive
 from appliance.db import statements
 from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import NewerDatabaseError
 from appliance.db.require import require
 from appliance.db.roles import BACKUP
-from appliance.db.trio_psycopg import Connection, connect
+from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
-from appliance.upgrade.copies import find, leading_back
+from appliance.upgrade.copies import Copy, find, leading_back
 
 STATEMENTS = statements.load("upgrade")
 
 COUNT_SECONDS = 10.0
-"""Seconds for the exact count of readings; then the accounting says about how many they are."""
+"""Seconds for each way to count."""
+
+log = structlog.get_logger(__name__)
 
 
 async def refusal(error: NewerDatabaseError, place: Endpoint, data_dir: Path) -> ApplianceError:
     """Return what to tell: which program to run, and how to go back to this one."""
-    try:
-        copy = leading_back(find(data_dir), error.known)
-    except OSError:
-        copy = None
+    copy = leading_back(_whole(data_dir), error.known)
     if copy is None or not place.login_is_role:
         made = "an external database" if not place.login_is_role else "here"
         way = f"no copy made before the upgrade is {'kept of' if not place.login_is_role else 'left'} {made}"
@@ -41,23 +41,35 @@ async def refusal(error: NewerDatabaseError, place: Endpoint, data_dir: Path) ->
     )
 
 
-async def readings_since(place: Endpoint, at: datetime) -> str:
-    """Return, in words, how many readings were received since ``at`` and would be lost."""
+def _whole(data_dir: Path) -> list[Copy]:
+    """Return the copies whose manifest is there, and is of the schema in their name."""
+    return [copy for copy in find(data_dir) if _schema_in(copy.path) == copy.schema]
+
+
+def _schema_in(path: Path) -> int | None:
     try:
-        async with await connect(place.conninfo(BACKUP)) as connection:
-            with trio.move_on_after(COUNT_SECONDS):
-                return _words(await _count(connection, "count_readings_since", at), "")
-        async with await connect(place.conninfo(BACKUP)) as connection:
+        with open_backup(path, None) as stream:
+            manifest = next(read_archive(stream))
+    except (ApplianceError, OSError):
+        return None
+    return manifest.schema if isinstance(manifest, Manifest) else None
+
+
+async def readings_since(place: Endpoint, at: datetime) -> str:
+    """Return, in words, how many readings were received since ``at`` and would be lost.
+
+    The accounting says about how many, where counting takes too long or a newer schema has them elsewhere.
+    """
+    for statement, about in (("count_readings_since", ""), ("count_stored_since", "about ")):
+        try:
             with trio.fail_after(COUNT_SECONDS):
-                return _words(await _count(connection, "count_stored_since", at), "about ")
-    except (psycopg.Error, trio.TooSlowError):  # a newer schema may have neither
-        return "how many readings received since would be lost cannot be counted"
+                async with await connect(place.conninfo(BACKUP)) as connection:
+                    cursor = await connection.execute(STATEMENTS[statement], {"since": at})
+                    return _words(int(require(await cursor.fetchone(), "a count")[0]), about)
+        except (psycopg.Error, trio.TooSlowError) as error:
+            log.debug("readings not counted", error=str(error).strip())
+    return "how many readings received since would be lost cannot be counted"
 
 
 def _words(count: int, about: str) -> str:
-    return f"{about}{count:,} reading{'' if count == 1 else 's'} received since would be lost"
-
-
-async def _count(connection: Connection[Any], statement: str, at: datetime) -> int:
-    cursor = await connection.execute(STATEMENTS[statement], {"since": at})
-    return int(require(await cursor.fetchone(), "a count")[0])
+    return f"{about}{count or 'no'} reading{'' if count == 1 else 's'} received since would be lost"

@@ -1,5 +1,7 @@
 """kill -9 of whoever upgrades, at each statement of each migration and at each step of the copy: old schema or new."""
 
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -9,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from appliance.backup.archive import Summary, open_backup, read_archive
 from appliance.clock import SystemClock
 from appliance.db import locks, roles
 from appliance.db.migrations import Migration, migrate, read_applied, shipped
 from appliance.db.trio_psycopg import Connection, connect
 from tests.db.conftest import Observer
 from tests.support import soak
+from tests.support.appliance_process import ApplianceProcess
+from tests.support.newer_program import newer_program
 from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.support.project import ROOT
 
@@ -118,3 +123,35 @@ async def test_killed_at_any_statement_the_schema_is_whole_and_the_next_start_go
         assert await state(next_start) == (len(STATEMENTS), WHOLE[-1])
         held = await (await next_start.execute(LOCKS, [locks.MIGRATION_LOCK])).fetchone()
         assert held == (0,), "no lock is left"
+
+
+FAILPOINTS = (
+    "backup_begun",
+    "backup_half",
+    "backup_written",
+    "backup_verified",
+    "backup_named",
+    "upgrade_copied",
+    "upgrade_migrated",
+)
+"""Steps of an upgrade, in their order."""
+
+
+def test_killed_at_any_step_of_the_copy_the_schema_is_the_old_one_and_every_copy_is_whole(
+    appliance: ApplianceProcess, tmp_path: Path
+) -> None:
+    appliance.furnish()
+    appliance.program = newer_program(tmp_path / "newer", "CREATE TABLE newer (n int)")
+    step, folder = f"{len(shipped()) + 1:04}_newer.sql", appliance.data_dir / "upgrades"
+    for failpoint in FAILPOINTS if soak.LONG else FAILPOINTS[1::3]:
+        killed = appliance.invoke("migrate", "--json", EDGE_FAILPOINT=failpoint)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (step in killed.stderr) == (failpoint == "upgrade_migrated"), "no step before a whole copy"
+        for copy in folder.glob("*.tar"):
+            with open_backup(copy, None) as stream:
+                assert isinstance(list(read_archive(stream))[-1], Summary)
+    last = appliance.invoke("migrate", "--json")
+    applied = [] if failpoint == "upgrade_migrated" else [step]
+    assert json.loads(last.stdout) == {"version": len(shipped()) + 1, "applied": applied}, last.stderr
+    assert len(list(folder.iterdir())) == 1, "nothing is left of the killed ones"
+    assert appliance.children() == []

@@ -120,11 +120,15 @@ class ApplianceProcess:
         ours = {key: value for key, value in os.environ.items() if not key.startswith(("APPLIANCE_", "EDGE_"))}
         return {**ours, **self.settings, **extra}
 
+    def furnish(self) -> None:
+        """Make the data folder, with an empty database."""
+        self.data_dir.mkdir()
+        subprocess.run(["cp", "-a", empty_cluster(), self.data_dir / "postgres"], check=True)
+
     def launch(self, **extra: str) -> None:
         """Start the process and return at once."""
         if not (self.from_scratch or self.data_dir.exists() or "APPLIANCE_DATABASE_URL" in self.settings):
-            self.data_dir.mkdir()
-            subprocess.run(["cp", "-a", empty_cluster(), self.data_dir / "postgres"], check=True)
+            self.furnish()
         env = self.environment(**extra)
         with self.log.open("ab") as log, Path(os.devnull).open() as nothing:
             if self.from_scratch or self.prefix or self._must_be_new(env):
@@ -226,12 +230,12 @@ class ApplianceProcess:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def invoke(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def invoke(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run ``appliance WORDS`` to its end, as customers start it."""
         return subprocess.run(
             [sys.executable, "-m", "appliance", *words],
             cwd=self.program,
-            env=self.environment(),
+            env=self.environment(**extra),
             capture_output=True,
             text=True,
             check=False,

@@ -1,0 +1,54 @@
+"""Copies by their names: which leads back, which serves again, and which stay."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from appliance.upgrade.copies import FOLDER, Copy, begun, clear, find, leading_back, name_of
+
+AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
+
+
+def lay(folder: Path, schema: int, target: int, day: int = 1) -> Path:
+    path = folder / FOLDER / name_of(schema, target, AT.replace(day=day))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def test_a_name_says_from_which_schema_before_which_and_when(tmp_path: Path) -> None:
+    path = lay(tmp_path, 37, 40)
+    assert path.name == "schema-0037-before-0040-20260501T031502Z.tar"
+    assert find(tmp_path) == [Copy(path, 37, 40, AT)]
+    (path.parent / "notes.txt").write_text("somebody's")
+    assert find(tmp_path) == [Copy(path, 37, 40, AT)]
+    assert find(tmp_path / "elsewhere") == []
+
+
+def test_the_newest_that_a_program_can_use_leads_back(tmp_path: Path) -> None:
+    old, newer = lay(tmp_path, 37, 40), lay(tmp_path, 40, 44, day=9)
+    copies = find(tmp_path)
+    found = [leading_back(copies, known) for known in (37, 39, 40, 44)]
+    assert [None if copy is None else copy.path for copy in found] == [old, old, newer, newer]
+    assert leading_back(copies, 36) is None
+
+
+def test_that_of_an_interrupted_upgrade_serves_until_the_upgrade_is_done(tmp_path: Path) -> None:
+    path = lay(tmp_path, 37, 40)
+    copies = find(tmp_path)
+    assert begun(copies, 38, 40) == begun(copies, 39, 41) == Copy(path, 37, 40, AT)
+    assert begun(copies, 37, 40) is None, "nothing of it was applied: whoever ran since then may have written"
+    assert begun(copies, 40, 41) is None, "it was done"
+    assert begun(copies, 38, 39) is None, "this program knows less than the one that began"
+
+
+def test_of_each_schema_the_newest_stays_of_the_last_two(tmp_path: Path) -> None:
+    before_last = lay(tmp_path, 30, 37)
+    failed, last = lay(tmp_path, 37, 40, day=8), lay(tmp_path, 37, 40, day=9)
+    oldest = lay(tmp_path, 20, 30)
+    part = last.with_name(f"{last.name}.part")
+    part.write_bytes(b"half")
+    foreign = last.with_name("notes.txt")
+    foreign.write_text("somebody's")
+    assert set(clear(tmp_path)) == {failed, oldest, part}
+    assert set((tmp_path / FOLDER).iterdir()) == {last, before_last, foreign}
+    assert clear(tmp_path) == []
