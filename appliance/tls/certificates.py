@@ -8,6 +8,7 @@ Certificates by file are copied into a private folder that is gone with the proc
 was checked as a whole, never a file that somebody is writing.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,8 @@ class Certificate:
     """The SHA-256 in hex, with colons."""
     own: bool
     """Whether our own authority has issued it."""
+    chain_digest: str
+    """The SHA-256 of all that is shown: one whose intermediate certificate was forgotten at first has the same leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,4 +199,5 @@ class Certificates:
 
 
 def _certificate(pair: Pair, file: Path, *, own: bool) -> Certificate:
-    return Certificate(file, file, pair.names.texts, pair.not_after, pair.fingerprint, own)
+    shown = hashlib.sha256(pair.pem).hexdigest()
+    return Certificate(file, file, pair.names.texts, pair.not_after, pair.fingerprint, own, shown)

@@ -74,7 +74,7 @@ def test_links_lead_to_the_name_of_a_certificate_by_file_and_else_to_the_address
     host: str, names: tuple[str, ...] | None, expected: list[str], *, own: bool
 ) -> None:
     ends, nowhere = datetime(2027, 1, 1, tzinfo=UTC), Path("/nonexistent")
-    shown = None if names is None else Certificate(nowhere, nowhere, names, ends, "AA", own)
+    shown = None if names is None else Certificate(nowhere, nowhere, names, ends, "AA", own, "")
     assert web_hosts(Web(host=host), shown) == expected
 
 

@@ -20,7 +20,7 @@ from appliance.tls.dates import LIFE
 from appliance.tls.names import Names, names_of
 from appliance.tls.pair import Files
 from tests.support.clock import DoubtfulClock
-from tests.support.pki import Issued, write_files
+from tests.support.pki import Issued, authority, write_files
 
 LAN, OTHER_LAN = "192.168.7.20", "192.168.7.21"
 DAY = timedelta(days=1)
@@ -315,6 +315,18 @@ async def test_changed_files_are_taken_and_half_written_ones_are_not(tmp_path: P
         assert (running.changes, certificates.troubles) == (1, {})
         assert _known(certificates.web).not_after == BUILD_DATE + 300 * DAY
         assert first.chain_file.read_bytes() != loaded
+
+
+async def test_a_chain_that_is_completed_is_taken_though_the_certificate_is_the_same(tmp_path: Path) -> None:
+    root = Issued("A root", extensions=authority(), begins=BUILD_DATE, days=300)
+    given = Issued("gw.example", root, begins=BUILD_DATE, days=200)
+    certificates = _by_file(tmp_path, _clock(), given)
+    async with _running(certificates) as running:
+        write_files(tmp_path, given.pem + root.pem, given.key_pem())
+        await running.look()
+        await running.look()
+        assert running.changes == 1
+        assert _known(certificates.web).chain_file.read_bytes().count(b"BEGIN CERTIFICATE") == 2
 
 
 async def test_files_between_two_renames_are_no_trouble(tmp_path: Path) -> None:
