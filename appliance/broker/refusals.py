@@ -5,9 +5,9 @@ the message path.
 
 What it sees, with Mosquitto 2.0 (2.1 adds the address to every line):
 
-- Refused connections, always: wrong user or password, no user, too many connections, no proper MQTT. The log has the
-  address, not the user that was tried; when several callers arrive at the same moment, not even the address is sure,
-  and is left out.
+- Refused connections, always: wrong user or password, no user, too many connections, no proper MQTT, and failed
+  handshakes of TLS with their reason. The log has the address, not the user that was tried; when several callers arrive
+  at the same moment, not even the address is sure, and is left out.
 - Denied topics, and messages beyond the broker's size limit: only with debug logging (``log_type debug``), which is
   several lines a message. It stays on up to ``FLOOD`` lines within a second, about 500 messages a second. Beyond that
   it is turned off at once, and on again after a minute or more, the longer the busier the broker was. So with little
@@ -58,6 +58,24 @@ PUBLISHED = re.compile(r"(?= \(d\d, q\d, r\d, m\d+, '(?P<topic>.*)', \.\.\. \(\d
 MAX_READINGS = 8
 """Ways to read a line up to which one is looked for: a client id may look like the end of many."""
 TOO_MANY_CONNECTIONS = re.compile(r"Client connection from (?P<host>\S+) denied: max_connections exceeded")
+_REASON = r"error:[0-9A-Fa-f]+:SSL routines:[^:]*:(?P<reason>.*?)\.?$"
+TLS_FAILURE = re.compile(rf"OpenSSL Error\[\d+\]: {_REASON}")
+TLS_FAILURE_AT_ONCE = re.compile(rf"Client connection from (?P<host>\S+) failed: {_REASON}")
+"""The same where the client has sent before the broker has accepted it; no other line follows."""
+TLS_HINTS = (
+    (
+        ("unknown ca", "bad certificate", "certificate unknown"),
+        "it refuses the broker's certificate: give it the CA of the appliance, and a name or address that is in it",
+    ),
+    (("certificate expired",), "it takes the certificate of the broker for expired: set its clock before it connects"),
+    (
+        ("wrong version number", "http request"),
+        "it speaks no TLS on the port for TLS: switch TLS on in it, or change its port",
+    ),
+    (("unsupported protocol", "unknown protocol", "version too low"), "its TLS is older than 1.2: renew its software"),
+    (("no shared cipher",), "it has no way of encryption in common with the broker: renew its software"),
+)
+"""What a person can do about a handshake that fails, by the words of OpenSSL."""
 UNKNOWN_CLIENT = "<unknown>"
 KINDS = frozenset(kind.value for kind in Kind)
 
@@ -103,6 +121,8 @@ class BrokerRefusal:
     """The user of the other client with the same client id; None if it is another tenant's, who must not be named."""
     shut_out: bool = False
     """Whether the broker refuses the user for a while, because it took the client id of another."""
+    tls: str | None = None
+    """Why the handshake of TLS failed, in the words of OpenSSL; None: it did not, or that is not known."""
 
     @property
     def tenant_id(self) -> str | None:
@@ -136,6 +156,8 @@ class BrokerRefusal:
                 return f"publishes to `{self.topic}`, should be `tenant/{self.username}/device/DEVICE/telemetry`"
             case RefusalCause.SIGN_IN:
                 return "wrong user or password; a device's user is `TENANT/device/DEVICE`"
+            case RefusalCause.PROTOCOL if self.tls is not None:
+                return tls_hint(self.tls)
             case RefusalCause.CLIENT_ID:
                 return self._client_id_hint()
         return None
@@ -161,6 +183,11 @@ class BrokerRefusal:
         )
 
 
+def tls_hint(reason: str) -> str | None:
+    """Return what a person can do about a handshake that failed for ``reason``; None if that is not known."""
+    return next((hint for words, hint in TLS_HINTS if any(word in reason for word in words)), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Client:
     address: str
@@ -174,6 +201,8 @@ class RefusalLogReader:
         self._arriving: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._refused_host: str | None = None
+        self._tls_failure: str | None = None
+        """Why a handshake has just failed: its connection is closed by the next line."""
 
     def read(self, line: str, at: float) -> BrokerRefusal | None:
         """Return the refusal that a line reports, or None."""
@@ -187,7 +216,11 @@ class RefusalLogReader:
             case "D":
                 return self._denied(line, at)
             case "C" | "B":
-                return self._leaves(line, at)
+                failure, self._tls_failure = self._tls_failure, None
+                return self._leaves(line, at, failure)
+            case "O":
+                found = TLS_FAILURE.match(line)
+                self._tls_failure = None if found is None or tls_hint(found["reason"]) is None else found["reason"]
         return None
 
     def _arrives(self, line: str, at: float) -> None:
@@ -212,9 +245,11 @@ class RefusalLogReader:
                 return BrokerRefusal(cause, at, address, client_id, username, found["topic"])
         return None
 
-    def _leaves(self, line: str, at: float) -> BrokerRefusal | None:
+    def _leaves(self, line: str, at: float, tls_failure: str | None) -> BrokerRefusal | None:
         if (found := TOO_MANY_CONNECTIONS.match(line)) is not None:
             return BrokerRefusal(RefusalCause.TOO_MANY_CONNECTIONS, at, found["host"])
+        if (found := TLS_FAILURE_AT_ONCE.match(line)) is not None and tls_hint(found["reason"]) is not None:
+            return BrokerRefusal(RefusalCause.PROTOCOL, at, found["host"], tls=found["reason"])
         start = next((one for one in LEAVES if line.startswith(one)), None)
         if start is None or (told := self._read(line[len(start) :], LEFT)) is None:
             return None
@@ -223,7 +258,8 @@ class RefusalLogReader:
         if client_id == UNKNOWN_CLIENT:
             nameless = self._nameless_leaves()
             address = nameless if found["peer"] is None else found["peer"]
-            return None if cause is None or address == "" else BrokerRefusal(cause, at, address)
+            cause = cause if tls_failure is None else RefusalCause.PROTOCOL
+            return None if cause is None or address == "" else BrokerRefusal(cause, at, address, tls=tls_failure)
         client = self._clients.pop(client_id, None)
         if cause is None or client is None:
             return None
@@ -329,7 +365,7 @@ class BrokerRefusals:
     def _keep(self, refused: BrokerRefusal) -> None:
         """Keep one entry for all alike, so that a single device that retries for ever does not push out the others."""
         who = refused.username or refused.client_id  # a client id may be another one each time
-        kind = (refused.cause, refused.address, who, refused.topic, refused.rival)
+        kind = (refused.cause, refused.address, who, refused.topic, refused.rival, refused.tls)
         before = self._kept.pop(kind, None)
         self._kept[kind] = refused if before is None else replace(refused, times=before.times + 1)
         if len(self._kept) > MAX_REFUSALS:

@@ -1,6 +1,7 @@
 """How the broker's log is read, and when its debug logging is on. The lines are Mosquitto 2.0.11's own."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import trio
@@ -49,6 +50,40 @@ CONNECTED = (
 def test_a_wrong_password_shows_the_address() -> None:
     lines = ("New connection from 192.0.2.7:43240 on port 1883.", "Client <unknown> disconnected, not authorised.")
     assert read(*lines) == [BrokerRefusal(RefusalCause.SIGN_IN, 1.0, "192.0.2.7")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("tlsv1 alert unknown ca", "give it the CA of the appliance"),
+        ("sslv3 alert bad certificate", "give it the CA of the appliance"),
+        ("sslv3 alert certificate expired", "set its clock"),
+        ("wrong version number", "switch TLS on in it, or change its port"),
+        ("unsupported protocol", "its TLS is older than 1.2"),
+    ],
+)
+def test_a_handshake_that_fails_says_what_the_device_needs(reason: str, hint: str) -> None:
+    [refused] = read(
+        "New connection from 192.0.2.7:39030 on port 8883.",
+        f"OpenSSL Error[0]: error:0A000418:SSL routines::{reason}",
+        "Client <unknown> disconnected: Protocol error.",
+    )
+    assert refused == BrokerRefusal(RefusalCause.PROTOCOL, 2.0, "192.0.2.7", tls=reason)
+    assert hint in (refused.hint() or "")
+    [at_once] = read(f"Client connection from 192.0.2.7 failed: error:0A000418:SSL routines::{reason}.")
+    assert replace(at_once, at=2.0) == refused
+    assert read("Client connection from 192.0.2.7 failed: error:0A000126:SSL routines::unexpected eof.") == []
+
+
+def test_a_connection_that_ends_without_a_word_says_nothing_of_the_next() -> None:
+    lines = (
+        "OpenSSL Error[0]: error:0A000418:SSL routines::tlsv1 alert unknown ca",
+        "Client esp closed its connection.",
+        "New connection from 192.0.2.7:39030 on port 8883.",
+        "OpenSSL Error[0]: error:0A000126:SSL routines::unexpected eof while reading",
+        "Client <unknown> disconnected: Protocol error.",
+    )
+    assert read(*lines) == []
 
 
 def test_among_several_connections_only_debug_logging_tells_which_was_refused() -> None:

@@ -15,9 +15,11 @@ from appliance.broker.accounts import hash_password
 from appliance.broker.clients import probe_clients
 from appliance.broker.listener_certificate import ListenerCertificate
 from appliance.broker.listener_probe import ListenerProbe
+from appliance.broker.refusals import BrokerRefusal, RefusalLogReader
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits, DeviceListener, Users, configuration
+from appliance.children.mosquitto_program import UNKNOWN_VERSION
 from appliance.children.polling import until
 from appliance.children.programs import MosquittoProgram
 from appliance.clock import SystemClock
@@ -53,7 +55,7 @@ class Serving:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, *, plain: bool) -> AsyncIterator[Serving]:
+async def serving(folder: Path, *, plain: bool, on_line: Callable[[str], None] | None = None) -> AsyncIterator[Serving]:
     own = OwnAuthority(folder)
     with open_data_dir(folder / "data") as data_dir:
         mosquitto = Mosquitto(
@@ -67,6 +69,7 @@ async def serving(folder: Path, *, plain: bool) -> AsyncIterator[Serving]:
             plain=plain,
             tls_port=0,
             certificate=own.issue(*NAMES),
+            on_line=on_line,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(mosquitto.run)
@@ -195,3 +198,24 @@ async def _serves(broker: Serving, context: ssl.SSLContext, pem: bytes) -> None:
 async def _becomes(condition: Callable[[], bool]) -> None:
     with trio.fail_after(PATIENCE_SECONDS):
         await until(condition, period=0.01)
+
+
+@pytest.mark.real
+async def test_what_the_broker_says_of_a_failed_handshake_is_read(folder: Path) -> None:
+    lines: list[str] = []
+    async with serving(folder, plain=False, on_line=lines.append) as broker:
+        other = OwnAuthority(folder / "data")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await trio.to_thread.run_sync(handshake, client_context(other.file), "127.0.0.1", broker.port)
+        await trio.to_thread.run_sync(refusal, broker.port, "-tls1_1")
+        async with await trio.open_tcp_stream("127.0.0.1", broker.port) as stream:
+            await stream.send_all(UNKNOWN_VERSION)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.receive_some(1)
+        await _becomes(lambda: len(read_refusals(lines)) == 3)
+    assert {one.address for one in read_refusals(lines)} == {"127.0.0.1"}
+
+
+def read_refusals(lines: list[str]) -> list[BrokerRefusal]:
+    reader = RefusalLogReader()
+    return [one for line in lines if (one := reader.read(line, 0.0)) is not None and one.hint() is not None]
