@@ -16,7 +16,7 @@ RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --only-binary :al
 # What only builds stays in this stage, in a place of its own.
 COPY requirements-build.txt ./
 RUN /opt/appliance/bin/pip install --no-cache-dir --no-compile --require-hashes --target /build-tools --requirement requirements-build.txt
-COPY LICENSE README.md appliance.toml pyproject.toml ./
+COPY LICENSE README.md THIRD-PARTY-NOTICES.md appliance.toml pyproject.toml requirements-wheels.txt ./
 COPY appliance appliance
 COPY sql sql
 COPY static static
@@ -52,6 +52,10 @@ RUN printf '%s\n' \
     && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/appliance.conf \
     && apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates mosquitto postgresql python3 \
+# The hashes of what is installed, which nothing keeps but the mirror's list: they go into the bill of materials below.
+    && mkdir -p /usr/share/appliance \
+    && dpkg-query --show --showformat '${Package}\n' | xargs apt-cache show --no-all-versions \
+      | grep -E '^(Package|Version|SHA256):' >/usr/share/appliance/debian-packages \
     && apt-get clean \
 # ssl-cert, which comes with Postgres, has made a key while it was installed: all containers would share it.
     && rm -f /etc/ssl/private/ssl-cert-snakeoil.key /etc/ssl/certs/ssl-cert-snakeoil.pem \
@@ -69,6 +73,8 @@ ENV PATH=/opt/appliance/bin:$PATH \
     APPLIANCE_DATA_DIR=/var/lib/appliance \
     APPLIANCE_WEB_TLS=true \
     APPLIANCE_BROKER_TLS_PORT=8883
+# Every package with version, licence and hash, as CycloneDX has it.
+RUN appliance sbom >/usr/share/appliance/sbom.cdx.json
 LABEL org.opencontainers.image.title="Edge Appliance" \
       org.opencontainers.image.description="An edge gateway in one process: MQTT in, committed readings in Postgres, alerts, routes and renewals out." \
       org.opencontainers.image.version="0.1.0" \

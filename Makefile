@@ -64,6 +64,7 @@ lock: setup-test ## write requirements*.txt anew from the .in files
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$$folder" --requirement $$list.in; \
 	{ sed '/^#/d; s/$$/ \\/' $$list.in; $(BIN)/python -m pip hash "$$folder"/* | sed -n 's/^--hash/    &/p'; } >$$list.txt
 	@.ci/wheels
+	@$(BIN)/python -m release.notices
 
 clean: ## remove .venv and caches; data stay
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -103,7 +103,8 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
     | {"mqtt.transport", "peers", "service_clock", "tls"},
     # what somebody needs who looks for a fault from afar; the doctor's results are handed in
-    "support_bundle": LEAVES | {"children", "db", "service_clock"},
+    "support_bundle": LEAVES | {"children", "db", "sbom", "service_clock"},
+    "sbom": LEAVES,
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
     "leaving": LEAVES | SERVICES | {"db", "devices.seats.import_file"},

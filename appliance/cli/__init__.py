@@ -30,6 +30,7 @@ COMMANDS = {
     "quarantine": "appliance.cli.quarantine",
     "restore": "appliance.cli.restore",
     "run": "appliance.cli.run",
+    "sbom": "appliance.cli.sbom",
     "setup-link": "appliance.cli.setup_link",
     "simulate": "appliance.cli.simulate",
     "subscription": "appliance.cli.subscription",

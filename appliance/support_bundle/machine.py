@@ -8,7 +8,6 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from appliance import __version__
 from appliance.children.mosquitto_files import CONFIGURATION
 from appliance.children.programs import MosquittoProgram, PostgresPrograms, find_mosquitto, find_postgres
 from appliance.errors import ApplianceError
+from appliance.sbom.python_packages import installed, name_of
 from appliance.service_clock.build_date import BUILD_DATE
 from appliance.service_clock.clock import ServiceClock
 
@@ -49,14 +49,8 @@ async def versions() -> Mapping[str, Any]:
         "architecture": platform.machine(),
         "libc": " ".join(platform.libc_ver()),
         "system": _system(),
-        "packages": packages(),
+        "packages": {name_of(each): each.version for each in installed()},
     }
-
-
-def packages() -> Mapping[str, str]:
-    """Return the installed Python packages with their versions."""
-    found = {str(each.metadata["Name"]).lower(): each.version for each in distributions()}
-    return dict(sorted(found.items()))
 
 
 async def _program(find: Callable[[], Awaitable[PostgresPrograms | MosquittoProgram]]) -> str:

@@ -34,6 +34,7 @@ class Touches(Enum):
 
 TABLE: Mapping[str, Touches] = {
     "version": Touches.NOTHING,
+    "sbom": Touches.NOTHING,
     "check-config": Touches.SETTINGS,
     "run": Touches.APPLIANCE,
     "healthcheck": Touches.SOCKET,

@@ -1,9 +1,14 @@
 """What the trial of the image looks for, it finds."""
 
+import json
 import os
 import socket
 from pathlib import Path
 
+import pytest
+
+from appliance.sbom import debian_packages
+from appliance.sbom.cyclonedx import document
 from tests.image import content
 
 MB = 1_000_000
@@ -31,6 +36,33 @@ def test_private_keys_are_found_and_text_about_them_is_not(tmp_path: Path) -> No
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     assert sorted(content.private_keys(tmp_path)) == ["ec", "pkcs8"]
+
+
+def test_secrets_are_found_by_their_names_and_in_addresses_that_a_build_wrote(tmp_path: Path) -> None:
+    texts = {
+        "root/.netrc": "",
+        "etc/sources": "deb https://kim:long-password@mirror.example/debian\n",
+        "usr/lib/example.py": "postgresql://user:password@host/x",
+        "etc/plain": "https://mirror.example/a:b@c",
+        "opt/template": "amqp://{user}:{password}@host",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert sorted(content.secrets(tmp_path)) == ["etc/sources", "root/.netrc"]
+
+
+def test_a_bill_of_materials_that_lacks_a_package_is_found(tmp_path: Path) -> None:
+    (tmp_path / "usr/share/appliance").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    status = "Package: {}\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
+    (tmp_path / debian_packages.STATUS).write_text(status.format("a"))
+    bill = json.dumps(document(tmp_path))
+    (tmp_path / "usr/share/appliance/sbom.cdx.json").write_text(bill)
+    assert content.bill_of_materials(tmp_path)["of Debian without hash"] >= 1
+    (tmp_path / debian_packages.STATUS).write_text(status.format("a") + "\n" + status.format("b"))
+    with pytest.raises(SystemExit, match="b"):
+        content.bill_of_materials(tmp_path)
 
 
 def test_the_size_above_the_base_counts_what_is_new_or_other(tmp_path: Path) -> None:

@@ -204,6 +204,11 @@ def main() -> None:
     claim(not (found := content.with_other_rights(root)), "no file runs with the rights of another user", found)
     claim(not (found := content.compilers(root)), "there is no compiler", found)
     claim(not (found := content.private_keys(root)), "there is no private key", found)
+    claim(not (found := content.secrets(root)), "there is no other secret", found)
+    listed = content.bill_of_materials(root)
+    complete = not listed["without version"] + listed["of Python without licence or hash"]
+    claim(complete, "the bill of materials names every package of Debian and Python", listed)
+    figure("bill of materials", ", ".join(f"{number} {what}" for what, number in listed.items()))
     leave_the_network()
     with tempfile.TemporaryDirectory(prefix="appliance-image-") as folder:
         Path(folder).chmod(0o755)
