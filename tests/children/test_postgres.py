@@ -70,8 +70,10 @@ async def test_it_is_durable_private_and_knows_who_connects(data_path: Path) -> 
 async def test_killed_it_comes_back_with_what_was_committed(data_path: Path) -> None:
     with open_data_dir(data_path) as data_dir:
         async with trio.open_nursery() as nursery:
-            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock())
+            postgres = Postgres(data_dir, roles=ROLES, clock=SystemClock(), max_bytes=400 * 1024 * 1024)
             endpoint = await nursery.start(postgres.run)
+            log = ask(endpoint, "SELECT current_setting('max_wal_size')")
+            assert log == "66MB", "its part of what the data folder may take, whatever the disk has"
             ask(endpoint, "CREATE TABLE kept AS SELECT 7 AS n", "SELECT 1")
             first = postgres.status.pid
             assert first is not None

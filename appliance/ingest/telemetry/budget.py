@@ -6,7 +6,7 @@ taken there. Elsewhere somebody else fills the disk, and readings that go would 
 
     within -- own > limit --> over: a checkpoint, so that Postgres gives back what it needs no more, and one look more
     over ---- still over ---> the oldest day goes: refused, rolled up, dropped; then the next look
-    over ---- no such day --> exhausted: today is never dropped, nor is anything but readings
+    over ---- no day ended -> exhausted: today is never dropped, nor is anything but readings
 
 What goes is a day that has ended for :data:`EDGE`, so that its last hours are rolled up.
 """
@@ -100,6 +100,11 @@ def limit_of(usage: Usage, terms: BudgetTerms) -> Limit | None:
 def budget_cutoff(now: datetime) -> datetime:
     """Return the moment by which a day must have ended to go for room."""
     return now - EDGE
+
+
+def has_ended(days: Sequence[DayPartition], now: datetime) -> bool:
+    """Return whether there is a day with readings that may go now or soon."""
+    return any(not one.empty and midnight(one.day) + DAY <= now for one in days)
 
 
 def next_to_go(days: Sequence[DayPartition], now: datetime) -> DayPartition | None:

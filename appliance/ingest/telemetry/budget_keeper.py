@@ -16,7 +16,15 @@ import trio
 from appliance.clock import Clock
 from appliance.db.partitions import DayPartition, read_days
 from appliance.db.pool import Pool
-from appliance.ingest.telemetry.budget import BudgetState, BudgetTerms, Usage, budget_cutoff, limit_of, next_to_go
+from appliance.ingest.telemetry.budget import (
+    BudgetState,
+    BudgetTerms,
+    Usage,
+    budget_cutoff,
+    has_ended,
+    limit_of,
+    next_to_go,
+)
 from appliance.ingest.telemetry.day_dropper import DayDropper
 from appliance.ingest.telemetry.expiry import DAY, Cause, ExpiredDay, Wait
 from appliance.ingest.telemetry.kept_since import KeptSince
@@ -133,9 +141,10 @@ class BudgetKeeper:
             return None
         async with self._pool.connection() as connection:
             days = await read_days(connection)
-        one = next_to_go(days, self._now())
-        if one is None:
-            self._settle(BudgetState(usage, limit, exhausted=True))
+        now = self._now()
+        one = next_to_go(days, now)
+        if one is None:  # within the first hour of a day, the day before goes soon
+            self._settle(BudgetState(usage, limit, exhausted=not has_ended(days, now)))
             return None
         wait = await self._let_go(one)
         self._settle(BudgetState(usage, limit, None if wait is None else one.day, wait))
