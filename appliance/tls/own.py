@@ -32,8 +32,10 @@ class OwnCertificate:
         return self._folder / LEAF
 
     def refresh(self, names: Names, moment: Moment) -> Pair:
-        """Return the certificate for ``names``, a new one where it is due. Raises ApplianceError and OSError.
+        """Return the certificate for ``names``, a new one where it is due.
 
+        Raises ApplianceError; OSError where there is no room for the first one. Without room for a later one, the one
+        before goes on.
         Names that our authority may not sign are left out: with one of them, verifiers would refuse the certificate as
         a whole. Names that have gone stay in it until the next one.
         """
@@ -43,7 +45,12 @@ class OwnCertificate:
         wanted, leaf = names.within(self.authority.domains), self._leaf
         dates = None if leaf is None else Dates(leaf.leaf.not_valid_before_utc, leaf.leaf.not_valid_after_utc)
         if leaf is None or dates is None or is_due(dates, moment) or not leaf.names.covers(wanted):
-            leaf = self._issue(self.authority, wanted, dates_of_new(moment, dates))
+            try:
+                leaf = self._issue(self.authority, wanted, dates_of_new(moment, dates))
+            except OSError as error:
+                if leaf is None:
+                    raise
+                log.warning("the certificate before is kept: the new one cannot be written", error=str(error))
         return leaf
 
     def _issue(self, authority: Authority, names: Names, dates: Dates) -> Pair:

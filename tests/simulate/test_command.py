@@ -144,6 +144,18 @@ def test_it_finds_the_appliance_of_its_data_folder() -> None:
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_it_finds_an_appliance_that_devices_reach_under_tls_alone() -> None:
+    authority = Authority()
+    with MosquittoServer(certificate=authority.certificate("127.0.0.1")) as server:
+        folder = server.directory / "data"
+        (folder / "tls").mkdir(parents=True)
+        (folder / "tls" / "ca.pem").write_text(authority.pem)
+        running = RunFile(1, "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
+        (folder / "run.json").write_bytes(msgspec.json.encode(running))
+        done = simulate("--rate", "0", "--messages", "10", environ={"APPLIANCE_DATA_DIR": str(folder)})
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_it_reaches_an_external_broker_as_the_appliance_does() -> None:
     authority = Authority()
     with MosquittoServer(certificate=authority.certificate("localhost")) as server:

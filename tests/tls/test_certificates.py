@@ -1,6 +1,8 @@
 """The certificates of the listeners, as files and services see them."""
 
 import contextlib
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +16,7 @@ from structlog.testing import capture_logs
 from appliance.errors import ApplianceError
 from appliance.service_clock.build_date import BUILD_DATE
 from appliance.tls import certificates as module
+from appliance.tls import own
 from appliance.tls.certificates import Certificate, Certificates
 from appliance.tls.configured import Source
 from appliance.tls.dates import LIFE
@@ -240,6 +243,49 @@ async def test_a_damaged_certificate_of_ours_is_issued_anew(tmp_path: Path, dama
     await again.open()
     assert _known(again.web).fingerprint != first.fingerprint
     assert _known(again.web).names == first.names
+
+
+async def test_without_room_on_the_disk_the_certificate_before_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = [LAN]
+    certificates = _certificates(tmp_path, lambda: names_of(["gw", *addresses]), _clock())
+    await certificates.open()
+    first = certificates.web
+    addresses.append(OTHER_LAN)
+    with monkeypatch.context() as full:
+        full.setattr(own, "write_atomically", _no_room)
+        await certificates.look()
+        assert certificates.web == first
+        again = _certificates(tmp_path, lambda: names_of(["gw", *addresses]), _clock())
+        await again.open()
+        assert again.web == first, "a start does not wait for it either"
+        (tmp_path / "new").mkdir()
+        with pytest.raises(OSError, match="No space left"):
+            await _certificates(tmp_path / "new", lambda: names_of(["gw"]), _clock()).open()
+    await certificates.look()
+    assert OTHER_LAN in _known(certificates.web).names
+
+
+def _no_room(path: Path, data: bytes) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path), len(data))
+
+
+@pytest.mark.parametrize("written", [("ca.key",), ("ca.key", "ca.pem")])
+async def test_a_first_start_that_was_killed_between_two_files_is_made_whole(
+    tmp_path: Path, written: tuple[str, ...]
+) -> None:
+    await _certificates(tmp_path, lambda: names_of(["gw"]), _clock()).open()
+    for path in (tmp_path / "tls").iterdir():
+        if path.name not in written:
+            path.unlink()
+    again = _certificates(tmp_path, lambda: names_of(["gw"]), _clock())
+    await again.open()
+    assert again.ca is not None
+    assert (tmp_path / "tls" / "ca.pem").read_bytes() == again.ca.pem
+    third = _certificates(tmp_path, lambda: names_of(["gw"]), _clock())
+    await third.open()
+    assert third.web == again.web
 
 
 GIVEN = Issued("gw.example", begins=BUILD_DATE, days=200)
