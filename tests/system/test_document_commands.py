@@ -8,18 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 from tests.support import fork_server
 from tests.support.appliance_process import EMAIL, ApplianceProcess
 from tests.support.documents import GUIDES, TRIED, blocks, prose, to_run
-from tests.support.project import ROOT
 
 CSV = "device_id,name,site_id,place,tags,subscription_id,interval\npump-9,Pump 9,hall,,a|b,,60\n"
 SECONDS = 60
 VARIABLE = re.compile(r"\$(?:\{)?([A-Z_]+)")
-SHELL = re.compile(r"[|<>&;$]|^[A-Z_]+=")
+SHELL = re.compile(r" [|<>&] ")
 """What only a shell understands."""
+SETTING = re.compile(r"[A-Z_]+=")
 OPERATION = re.compile(r"`(?:(GET|POST|PUT|PATCH|DELETE) )?(/(?:customer|operator)/[\w/{}-]*\w}?)[`?]")
 
 
@@ -45,12 +46,13 @@ class Reader:
             "SUBSCRIPTION_ID": lambda: self._appliance.command("subscription", "list", "norrvik")[0]["subscription_id"],
         }
         secrets = {name: sources[name]() for name in VARIABLE.findall(line)}
-        words = [] if SHELL.search(line) else shlex.split(line)
-        in_folder = any((self._folder / word).exists() or word.endswith(".zip") for word in words[1:])
-        if words[:1] == [".venv/bin/appliance"] and words[1] != "psql" and not in_folder:
-            done = fork_server.programs().run(
-                "appliance", words[1:], env=self._appliance.environment(), seconds=SECONDS
-            )
+        words = [] if SHELL.search(line) else shlex.split(VARIABLE.sub(lambda found: secrets[found[1]], line))
+        settings = dict(word.split("=", 1) for word in takewhile(SETTING.match, words))
+        program, *arguments = words[len(settings) :] or [""]
+        if program == ".venv/bin/appliance":
+            here = [str(self._folder / word) if word.endswith((".csv", ".zip")) else word for word in arguments]
+            env = self._appliance.environment(**settings)
+            done = fork_server.programs().run("appliance", here, env=env, seconds=SECONDS)
         else:
             done = self._shell(line, secrets)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
@@ -72,20 +74,17 @@ class Reader:
         return done.stdout.splitlines()
 
     def _shell(self, line: str, secrets: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-        adapted = (
-            line.replace(".venv/bin/appliance", f"{shlex.quote(sys.executable)} -m appliance")
-            .replace("-p 1883", f"-p {self._appliance.mqtt_port}")
-            .replace("http://127.0.0.1:8080", self._appliance.run["web_url"])
+        adapted = line.replace("-p 1883", f"-p {self._appliance.mqtt_port}").replace(
+            "http://127.0.0.1:8080", self._appliance.run["web_url"]
         )
         return subprocess.run(
             ["bash", "-o", "pipefail", "-c", adapted],
             cwd=self._folder,
-            env=self._appliance.environment(PYTHONPATH=str(ROOT), **secrets),
+            env={**os.environ, **secrets},
             capture_output=True,
             text=True,
             check=False,
             timeout=SECONDS,
-            input="y\n",
         )
 
     def _shown(self, pattern: str) -> str:
@@ -126,6 +125,9 @@ def test_every_command_of_readme_and_guides_does_what_it_says(appliance: Applian
     assert any('"device_id":"pump-7","metric":"temperature"' in text for text in reader.answers)
     assert any('"reason":"PENDING_APPROVAL"' in text for text in reader.answers), "the claim"
     assert appliance.query("SELECT status FROM fleet_alert WHERE device_id = 'freezer-1'") == [("CLOSED",)]
+    started, added = (_labels(block) for block in blocks("docs/quick-start.md", "text"))
+    assert started & _labels(appliance.log.read_text()) == started
+    assert added in [_labels(answer) for answer in reader.answers]
     (plain, _) = blocks("docs/devices.md", "python")
     assert reader.run_python(plain) == ["True", "refused: INVALID_METRIC", "False"]
     known = json.loads(appliance.get("/openapi.json"))["paths"]
@@ -133,6 +135,11 @@ def test_every_command_of_readme_and_guides_does_what_it_says(appliance: Applian
         for method, path in OPERATION.findall(prose(name)):
             assert _operations(known, path), f"{name}: {path}"
             assert not method or method.lower() in _operations(known, path), f"{name}: {method} {path}"
+
+
+def _labels(printed: str) -> set[str]:
+    """Return what stands in the first column of an output for people, which two blanks end."""
+    return set(re.findall(r"^ *(\S+(?: \S+)*)  +\S", printed, re.MULTILINE))
 
 
 def _operations(known: Mapping[str, Mapping[str, object]], path: str) -> set[str]:
