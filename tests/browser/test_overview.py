@@ -56,7 +56,7 @@ def test_the_first_reading_takes_the_place_of_the_ready_line(
     page = watched.page
     page.goto(dashboard.url)
     expect(page.get_by_role("link", name="Devices", exact=True)).to_be_visible()
-    expect(page.locator("#readings .code")).to_contain_text("mosquitto_pub -h localhost -p 1883 ")
+    expect(page.locator("#readings .code")).to_contain_text("mosquitto_pub -h localhost -p 8883 --cafile ca.crt ")
     dashboard.publish("pump-1", temperature=-11.8)
     row = page.get_by_role("row", name=re.compile("pump-1"))
     expect(row).to_contain_text("−11.8", timeout=20 * SECONDS)  # noqa: RUF001 - a true minus sign

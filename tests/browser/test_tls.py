@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, Page, expect
+from playwright.sync_api import Browser, Error, Page, expect
 
 from appliance.db import roles
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import PASSWORD, signed_in
-from tests.support.web.browser import Dashboard, chromium
+from tests.support.web.browser import Dashboard, chromium_at
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def sign_in(page: Page, url: str, email: str) -> None:
 
 
 def test_who_trusts_the_ca_signs_in_and_stays_so_and_live_when_the_certificate_is_exchanged(
-    secured: Dashboard, database: Database, tmp_path: Path
+    secured: Dashboard, database: Database, tmp_path: Path, browser: Browser
 ) -> None:
     operator = signed_in(database.conninfo())
     assert secured.tls is not None
     home = home_that_trusts(secured.tls / "ca.crt", tmp_path / "home")
-    with chromium(home) as browser:
-        page = browser.new_page()
+    with chromium_at(home, browser) as trusting:
+        page = trusting.new_page()
         sockets: list[str] = []
         page.on("websocket", lambda opened: sockets.append(opened.url))
         sign_in(page, secured.url, operator.email)
@@ -71,12 +71,14 @@ def test_who_trusts_the_ca_signs_in_and_stays_so_and_live_when_the_certificate_i
         assert page.url == f"{secured.url}/devices", "whoever types http is sent on, and is signed in there"
 
 
-def test_who_does_not_trust_it_yet_gets_the_page_that_helps_over_plain_http(secured: Dashboard, tmp_path: Path) -> None:
+def test_who_does_not_trust_it_yet_gets_the_page_that_helps_over_plain_http(
+    secured: Dashboard, tmp_path: Path, browser: Browser
+) -> None:
     (tmp_path / "home").mkdir()
-    with chromium(tmp_path / "home") as browser:
-        page = browser.new_page()
+    with chromium_at(tmp_path / "home", browser) as fresh:
         with pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"):
-            page.goto(secured.url)
+            fresh.new_page().goto(secured.url)
+        page = fresh.new_page()  # the first still goes to the browser's own page about the error
         failed: list[str] = []
         page.on("requestfailed", lambda request: failed.append(request.url))
         page.goto(f"{secured.url.replace('https:', 'http:')}/trust")

@@ -127,19 +127,30 @@ def admit(context: BrowserContext) -> None:
     context.add_cookies([{"name": SESSION.name, "value": "x", "domain": "localhost", "path": "/"}])
 
 
-@contextmanager
-def chromium(home: Path | None = None) -> Iterator[Browser]:
-    """Start Debian's Chromium: the one without windows where it is installed, which takes half the processor time.
-
-    ``home``: the folder in which it finds the certificates that its user trusts.
-    """
-    env: dict[str, str | float | bool] | None = None if home is None else {**os.environ, "HOME": str(home)}
+def _program() -> str:
+    """Debian's Chromium: the one without windows where it is installed, which takes half the processor time."""
     path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     assert path is not None, "no Chromium found: apt-get install chromium-headless-shell"
+    return path
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Chromium."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS, env=env)
+        browser = playwright.chromium.launch(executable_path=_program(), args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@contextmanager
+def chromium_at(home: Path, beside: Browser) -> Iterator[Browser]:
+    """Start another Chromium, which finds what its user trusts in a home folder; ``beside`` runs already."""
+    started = beside.browser_type.launch(
+        executable_path=_program(), args=CHROMIUM_ARGUMENTS, env={**os.environ, "HOME": str(home)}
+    )
+    yield started
+    started.close()
 
 
 @dataclass(frozen=True, slots=True)
