@@ -72,4 +72,4 @@ async def readings_since(place: Endpoint, at: datetime) -> str:
 
 
 def _words(count: int, about: str) -> str:
-    return f"{about}{count or 'no'} reading{'' if count == 1 else 's'} received since would be lost"
+    return f"{about}{f'{count:,}' if count else 'no'} reading{'' if count == 1 else 's'} received since would be lost"

@@ -221,21 +221,19 @@ class ApplianceProcess:
 
     def command(self, *arguments: str) -> Any:
         """Return what ``appliance ARGUMENTS --json`` prints; fails with its error."""
-        env, words = self.environment(), [*arguments, "--json"]
-        done = (
-            self.invoke(*words)
-            if self._must_be_new(env)
-            else fork_server.programs().run("appliance", words, env=env, seconds=120)
-        )
+        done = self.invoke(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def invoke(self, *words: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """Run ``appliance WORDS`` to its end, as customers start it."""
+        """Run ``appliance WORDS`` to its end."""
+        env = self.environment(**extra)
+        if not self._must_be_new(env):
+            return fork_server.programs().run("appliance", words, env=env, seconds=120)
         return subprocess.run(
             [sys.executable, "-m", "appliance", *words],
             cwd=self.program,
-            env=self.environment(**extra),
+            env=env,
             capture_output=True,
             text=True,
             check=False,

@@ -1,5 +1,6 @@
-"""A newer program on an old database, and an old one on a newer: what is refused, what is copied, and the way back."""
+"""A newer program on an old database, and an old one on a newer: what is refused, and the way back."""
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from appliance.db.migrations import shipped
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.newer_program import VERSION, newer_program
 from tests.support.postgres_server import Database
+from tests.support.project import ROOT
 
 STEP = "CREATE TABLE newer (n integer);"
 
@@ -70,3 +72,17 @@ def test_a_start_is_refused_while_an_older_program_runs_and_migrates_once_it_is_
     old.kill()
     new.start()
     assert new.query("SELECT max(version), count(*) FROM schema_migrations") == [(len(shipped()) + 1,) * 2]
+
+
+def test_the_copy_before_an_upgrade_leads_back_with_all_of_it(appliance: ApplianceProcess, tmp_path: Path) -> None:
+    appliance.furnish()
+    appliance.command("tenant", "add", "acme")
+    appliance.program = newer_program(tmp_path / "newer", f"{STEP} DROP TABLE tenants CASCADE;")
+    assert appliance.command("migrate")["version"] == len(shipped()) + 1
+    appliance.program = ROOT
+    refused = appliance.invoke("tenant", "list")
+    way = re.search(r"`appliance (restore \S+ --replace)`.* no readings received since would be lost", refused.stderr)
+    assert way is not None, refused.stderr
+    restored = appliance.invoke(*way[1].split())
+    assert restored.returncode == 0, restored.stderr
+    assert [tenant["tenant_id"] for tenant in appliance.command("tenant", "list")] == ["acme"]
