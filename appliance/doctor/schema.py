@@ -71,8 +71,13 @@ class Days:
 
     @property
     def missing(self) -> list[date]:
-        """Return the days without a partition, the first of them first."""
-        wanted = [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+        """Return the days without a partition, the first of them first.
+
+        Not those before the oldest that is there: they have gone to make room, and are made anew within the hour.
+        """
+        today = self.last - timedelta(days=DAYS_AHEAD)
+        first = min(max(self.first, min(self.there, default=self.first)), today)
+        wanted = [first + timedelta(days=n) for n in range((self.last - first).days + 1)]
         return [day for day in wanted if day not in self.there]
 
 

@@ -1,14 +1,15 @@
 """Every check of the database: its promise is broken for real, and named; and nothing is written by looking."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from appliance.cli.doctor import READ_ONLY, READERS
-from appliance.doctor import settings
+from appliance.doctor import schema, settings
 from appliance.doctor.table import CHECKS
 from tests.support.alerts import insert_alert
 from tests.support.doctor import OF_THIS_SERVER, Patient
@@ -232,3 +233,19 @@ def test_the_session_can_only_read(patient: Patient, role: str) -> None:
         pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
     ):
         connection.execute("CREATE TABLE written ()")
+
+
+def test_days_that_have_gone_to_make_room_are_not_missed() -> None:
+    today = date(2026, 11, 30)
+    ago = [today - timedelta(days=n) for n in range(31)]
+    ahead = [today + timedelta(days=n) for n in (1, 2)]
+
+    def missing(there: Iterable[date]) -> list[date]:
+        return schema.Days(ago[30], ahead[-1], frozenset(there)).missing
+
+    assert missing([*ago, *ahead]) == []
+    assert missing([*ago[:5], *ahead]) == []
+    assert missing([*ago[:2], *ago[3:5], *ahead]) == [ago[2]]
+    assert missing([*ago, ahead[1]]) == [ahead[0]]
+    assert missing(ahead) == [today]
+    assert missing([]) == [*reversed(ago), *ahead]
