@@ -67,15 +67,16 @@ def check_readers(document: Path, key: str) -> None:
 
 
 def read_secret_file(path: Path) -> str:
-    """Return the only line of a file that only its owner may read. Raises ValueError with the fault and its remedy."""
+    """Return the only line of a file that is closed to others. Raises ValueError with the fault and its remedy."""
     try:
         # O_NONBLOCK: a FIFO without a writer must not hold us here
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            mode = os.fstat(descriptor).st_mode
+            status = os.fstat(descriptor)
+            mode = status.st_mode
             if not stat.S_ISREG(mode):
                 raise ValueError(f"{path} is not a regular file")
-            if mode & 0o077:
+            if is_open_to_others(mode, owner=status.st_uid, reader=os.geteuid()):
                 raise ValueError(f"others may read {path} (mode {mode & 0o777:04o}); run: chmod 600 {path}")
             content = os.read(descriptor, _MAX_FILE + 1)
         finally:
@@ -83,6 +84,15 @@ def read_secret_file(path: Path) -> str:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     return _only_line(content, path)
+
+
+def is_open_to_others(mode: int, *, owner: int, reader: int) -> bool:
+    """Return whether a file that user id ``reader`` may read can be read or changed by others.
+
+    Of a file of root its group may read, as of one that an orchestrator mounts for a container: whoever is in that
+    group was put there for it. PostgreSQL asks the same of the keys of its servers.
+    """
+    return bool(mode & (0o037 if owner == 0 and reader != 0 else 0o077))
 
 
 def _only_line(content: bytes, path: Path) -> str:

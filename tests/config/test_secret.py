@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from appliance.config import Config, Secret, load
+from appliance.config.secret import is_open_to_others
 from appliance.errors import ConfigurationError
 from tests.support.configuring import STRONG, fault_of, load_text
 
@@ -37,6 +38,23 @@ def test_origin_of_a_secret_file() -> None:
     _secret_file()
     loaded = load_text(BROKER + "broker.password_file = 'secret'")
     assert loaded.origins["broker.password"] == "appliance.toml:3 (secret file)"
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "reader", "open_to_others"),
+    [
+        (0o600, 10001, 10001, False),
+        (0o400, 0, 0, False),
+        (0o440, 0, 10001, False),
+        (0o640, 0, 10001, False),
+        (0o640, 10001, 10001, True),
+        (0o640, 0, 0, True),
+        (0o660, 0, 10001, True),
+        (0o444, 0, 10001, True),
+    ],
+)
+def test_of_a_file_of_root_its_group_may_read(mode: int, owner: int, reader: int, open_to_others: bool) -> None:
+    assert is_open_to_others(mode, owner=owner, reader=reader) is open_to_others
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o610])
