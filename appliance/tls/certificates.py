@@ -131,8 +131,14 @@ class Certificates:
         self._wake.set()
 
     async def open(self) -> None:
-        """Make or read what there is. Raises ApplianceError for what people have to mend, OSError without room."""
-        found = await trio.to_thread.run_sync(self._look)
+        """Make or read what there is. Raises ApplianceError for what people have to mend."""
+        try:
+            found = await trio.to_thread.run_sync(self._look)
+        except OSError as error:
+            where = error.filename or "the folder of certificates"
+            raise ApplianceError(
+                f"{where} cannot be used ({error.strerror}): the appliance's user must be able to read and write it"
+            ) from error
         for name, trouble in found.troubles.items():
             raise ApplianceError(self._with_key(name, trouble))
         self._current = found.certificates

@@ -193,6 +193,13 @@ def test_a_port_that_somebody_else_has_is_named_with_its_owner(patient: Patient)
     found = patient.examine(APPLIANCE_BROKER_PORT=str(port))
     assert found.status("ports") == "broken"
     assert f"nobody listens on broker.port {port}" in found.text("ports")
+    under_tls = {"APPLIANCE_BROKER_PORT": str(port), "APPLIANCE_BROKER_PLAIN": "false"}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        tls_port = other.getsockname()[1]
+        assert patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls).status("ports") == "ok"
+    found = patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls)
+    assert f"nobody listens on broker.tls_port {tls_port}" in found.text("ports")
+    assert "broker.port" not in found.text("ports"), "it is not to be open"
 
 
 def test_data_of_a_postgres_that_is_not_there_are_named(patient: Patient) -> None:

@@ -1,6 +1,8 @@
 """A whole appliance whose devices come under TLS alone, by a certificate of another authority."""
 
+import socket
 import subprocess
+import time
 
 import pytest
 
@@ -14,7 +16,7 @@ BETWEEN = Issued("An intermediate", ROOT, extensions=authority())
 
 
 def test_devices_come_under_tls_alone_by_a_certificate_of_the_configuration(appliance: ApplianceProcess) -> None:
-    leaf = Issued("localhost", BETWEEN, extensions=(server("localhost"),))
+    leaf = Issued("localhost", BETWEEN, extensions=(server("localhost"),), days=20)
     certificate, key = write_files(appliance.folder, leaf.pem + BETWEEN.pem, leaf.key_pem())
     ca_file = appliance.folder / "root.pem"
     ca_file.write_bytes(ROOT.pem)
@@ -42,6 +44,11 @@ def test_devices_come_under_tls_alone_by_a_certificate_of_the_configuration(appl
     metrics = appliance.get("/metrics").decode()
     assert 'appliance_certificate_expiry_timestamp_seconds{listener="broker"}' in metrics
     assert b"ready" in appliance.get("/readyz"), "the probe comes in, whoever has signed the certificate"
+    deadline = time.monotonic() + 60
+    while not (told := appliance.query("SELECT summary FROM fleet_alert WHERE fingerprint LIKE 'system:certif%%'")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert told == [(f"The certificate of the broker of {socket.gethostname()} ends soon",)]
     assert appliance.stop() == 0
 
 

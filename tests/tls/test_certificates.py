@@ -261,10 +261,16 @@ async def test_without_room_on_the_disk_the_certificate_before_goes_on(
         await again.open()
         assert again.web == first, "a start does not wait for it either"
         (tmp_path / "new").mkdir()
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ApplianceError, match="No space left"):
             await _certificates(tmp_path / "new", lambda: names_of(["gw"]), _clock()).open()
     await certificates.look()
     assert OTHER_LAN in _known(certificates.web).names
+
+
+async def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tls").write_text("a file in its place")
+    with pytest.raises(ApplianceError, match=rf"{tmp_path}/tls cannot be used \(\w"):
+        await _certificates(tmp_path, lambda: names_of(["gw"]), _clock()).open()
 
 
 def _no_room(path: Path, data: bytes) -> None:
