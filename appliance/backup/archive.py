@@ -64,6 +64,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Where devices reach the broker: host names and addresses with ports."""
     rows: dict[str, int]
     """Rows of each table in the snapshot that the dump is made of."""
+    database_bytes: int | None = None
+    """Size of the database on its disk, by which a restore knows what room it takes; None: not told."""
     format: int = FORMAT
 
 

@@ -49,6 +49,8 @@ class Snapshot:
     postgres_major: int
     rows: Mapping[str, int]
     """Of each table whose rows are dumped."""
+    bytes: int
+    """Of the database on its disk."""
 
 
 @asynccontextmanager
@@ -77,7 +79,8 @@ async def open_snapshot(endpoint: Endpoint) -> AsyncIterator[Snapshot]:
             schema = await schema_version(connection)
             (snapshot,) = await _row(connection, STATEMENTS["export_snapshot"])
             rows = await _count(connection)
-            yield Snapshot(snapshot, schema, connection.info.server_version // 10000, rows)
+            (size,) = await _row(connection, STATEMENTS["database_size"])
+            yield Snapshot(snapshot, schema, connection.info.server_version // 10000, rows, size)
 
 
 async def _count(connection: Connection[Any]) -> dict[str, int]:
@@ -114,6 +117,7 @@ def describe(
         clock_trusted=clock.trusted,
         addresses=tuple(addresses(config)),
         rows=dict(snapshot.rows),
+        database_bytes=snapshot.bytes,
     )
 
 

@@ -58,6 +58,13 @@ def belongings(path: Path, stays: Collection[str] = ()) -> list[str]:
     return sorted(name for name in names if name not in STAYS | set(stays) and not name.startswith(REPLACED))
 
 
+def refuse_mounts(path: Path, names: Collection[str]) -> None:
+    """Raise ApplianceError when one of the names in ``path`` is a mount, which cannot be renamed."""
+    for name in names:
+        if os.path.ismount(path / name):
+            raise ApplianceError(f"{path / name} is a mount of its own and cannot be moved aside: unmount it first")
+
+
 def begin(path: Path, into: Sequence[str], aside: str, stays: Collection[str], step: Step) -> str | None:
     """Replace the content of ``path`` by ``into``, which is complete in ``restoring/``; the caller holds its lock.
 
@@ -65,9 +72,7 @@ def begin(path: Path, into: Sequence[str], aside: str, stays: Collection[str], s
     anything is moved when something cannot be.
     """
     out = tuple(belongings(path, stays))
-    for name in out:
-        if os.path.ismount(path / name):
-            raise ApplianceError(f"{path / name} is a mount of its own and cannot be moved aside: unmount it first")
+    refuse_mounts(path, out)
     taken = _unused(path, aside) if out else None
     sync_folder(path / BUILT)
     journal = Journal(taken, out, tuple(into))

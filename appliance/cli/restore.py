@@ -106,7 +106,7 @@ def _show_plan(planned: Plan, task: Task) -> None:
         f"It is a backup of appliance {manifest.instance_id}, made {manifest.created_at:%Y-%m-%d %H:%M} UTC"
         f" by version {manifest.program} (schema {manifest.schema}) with PostgreSQL {manifest.postgres_major}."
     )
-    click.echo(f"Disk needed: {_size(planned.needed)}; free: {_size(place.free)}.")
+    click.echo(f"Disk needed: {_size(planned.needed)}; free: {_size(place.disk.free)}.")
     if place.names:
         click.echo(f"What is in {place.path} ({_size(place.bytes)}) is moved aside.")
     for remark in planned.remarks:
@@ -152,7 +152,7 @@ def _as_json(planned: Plan, restored: Restored | None, config: Config) -> Mappin
         "program": manifest.program,
         "schema": manifest.schema,
         "needed_bytes": planned.needed,
-        "free_bytes": planned.place.free,
+        "free_bytes": planned.place.disk.free,
         "remarks": list(planned.remarks),
         "restored": restored is not None,
         "addresses_expected": list(manifest.addresses),

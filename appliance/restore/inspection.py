@@ -11,19 +11,20 @@ from appliance import __version__
 from appliance.backup.age_file import MAGIC
 from appliance.backup.archive import Manifest, open_backup, read_archive
 from appliance.backup.contents import TLS_FILES, fingerprint_of
+from appliance.children import postgres_files
 from appliance.children.data_dir import Instance, lock_holder
-from appliance.children.replacement import belongings, size
+from appliance.children.replacement import belongings, refuse_mounts, size
 from appliance.db.migrations import shipped
+from appliance.disk.levels import Room
 from appliance.disk.reserve import measure
 from appliance.errors import ApplianceError, Conflict
 from appliance.keyring import decode
 
 MIB = 1024 * 1024
-GROWTH = 10
-"""Bytes of a database and its log for each byte of a dump, at most as measured: rows are compressed in a dump, and it
-holds no indexes."""
-CLUSTER = 256 * MIB
-"""Bytes of an empty database with its log."""
+GROWTH = 20
+"""Bytes of a database for each byte of a dump that does not tell it, as measured with rows that are much alike."""
+CLUSTER = 128 * MIB
+"""Bytes of an empty cluster."""
 FILE_NAMES = frozenset({"instance.json", "keys.json", "appliance.toml", "settings.json"})
 
 
@@ -35,7 +36,7 @@ class Place:
     names: Sequence[str]
     """What belongs to the appliance there; empty: it was never used."""
     bytes: int
-    free: int
+    disk: Room
     instance_id: str | None
     key_ids: Sequence[str]
     ca_fingerprint: str | None
@@ -66,6 +67,7 @@ def look(path: Path, stays: Collection[str]) -> Place:
         raise ApplianceError(f"an appliance (pid {holder}) runs on {path}: stop it, then restore")
     try:
         names = belongings(path, stays)
+        refuse_mounts(path, names)
         there = path
         while not there.exists():
             there = there.parent
@@ -73,7 +75,7 @@ def look(path: Path, stays: Collection[str]) -> Place:
             path,
             names,
             sum(size(path / name) for name in names),
-            measure(there).free,
+            measure(there),
             _instance_id(path / "instance.json"),
             _key_ids(path / "keys.json"),
             fingerprint_of(authority.read_bytes()) if (authority := path / "tls" / "ca.pem").exists() else None,
@@ -111,16 +113,27 @@ def refuse(manifest: Manifest, place: Place, *, replace: bool) -> None:
 
 def refuse_small_disk(place: Place, needed: int) -> None:
     """Raise ApplianceError when the disk has not the room."""
-    if place.free < needed:
+    if place.disk.free < needed:
         raise ApplianceError(
-            f"the restore needs {_megabytes(needed)} on the disk of {place.path}, and it has {_megabytes(place.free)}"
-            " free: make room, or name a data_dir elsewhere"
+            f"the restore needs {_megabytes(needed)} on the disk of {place.path}, which has"
+            f" {_megabytes(place.disk.free)} free: make room, or name a data_dir elsewhere"
         )
 
 
-def needed_bytes(dump: int, *, embedded: bool) -> int:
-    """Return the room that a restore takes on the disk of the data folder. ``dump``: bytes of the dump."""
-    return CLUSTER + GROWTH * dump if embedded else MIB
+def most_log(place: Place) -> int:
+    """Return the bytes that the log of a Postgres of our own takes there at most."""
+    return postgres_files.log_sizes(place.disk.total, None).most * MIB
+
+
+def needed_bytes(manifest: Manifest, dump: int, most_log: int) -> int:
+    """Return the room that a restore takes on the disk of the data folder. ``dump``: bytes of the dump.
+
+    ``most_log``: bytes that the log of a Postgres of our own may take; 0 where the database is elsewhere.
+    """
+    if not most_log:
+        return MIB
+    database = manifest.database_bytes or GROWTH * dump
+    return CLUSTER + database + min(most_log, database)  # what is loaded stands in the log once
 
 
 def compared(manifest: Manifest, place: Place) -> Iterator[str]:

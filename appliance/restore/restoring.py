@@ -107,7 +107,8 @@ async def plan(task: Task) -> Plan:
     )
     if verified.manifest != manifest:
         raise ApplianceError(f"{source.path} is being changed: restore it when it is complete")
-    needed = inspection.needed_bytes(verified.summary.dump.bytes, embedded=config.database.url is None)
+    most_log = 0 if config.database.url is not None else inspection.most_log(place)
+    needed = inspection.needed_bytes(manifest, verified.summary.dump.bytes, most_log)
     inspection.refuse_small_disk(place, needed)
     remarks = list(inspection.compared(manifest, place))
     return Plan(verified, place, needed, programs, remarks)

@@ -43,6 +43,12 @@ ANEW = {
 """Tables whose rows a restore changes."""
 FILES_WRITTEN, SWAPPING = 2, 10
 """Steps of a restore: before the database is built, and while folders are renamed."""
+READINGS = soak.times(5_000)
+MORE = """
+    INSERT INTO telemetry (tenant_id, device_id, kind, ts, digest, received_at, ts_adjusted, late, metrics)
+    SELECT tenant_id, device_id, kind, ts + i * interval '1 microsecond', digest + i, received_at, false, false,
+      jsonb_build_object('temperature', random())
+    FROM (SELECT * FROM telemetry LIMIT 1) AS one, generate_series(1, %s) AS i"""
 CUTS = soak.times(2)
 AT = datetime(2026, 12, 1, tzinfo=UTC)
 CONTEXT = ChangeContext(Actor("kim", ActorKind.COMMAND), AT, AT, user_id=None)
@@ -143,6 +149,8 @@ def old() -> Iterator[Old]:
                 return len(sink.requests) == 1
 
             wait_for(told)
+            with psycopg.connect(process.conninfo("postgres"), autocommit=True) as connection:
+                connection.execute(MORE.encode(), [READINGS])
             process.stop()
             backup = process.folder / "one.age"
             done = run(process, "backup", str(backup))
