@@ -162,7 +162,7 @@ def _status(alert: AlertFacts) -> str:
         words = f"Closed{by}, {local(alert.closed_at, alert.zone)}"
         if why and not (by and alert.close_reason == "closed"):
             words += f": {why}"
-        return f"{words}. It was over before it could be told" if alert.past else words
+        return f"{words}. It ended before it could be delivered" if alert.past else words
     if alert.acknowledged_at is not None:
         by = f" by {alert.acknowledged_by}" if alert.acknowledged_by else ""
         return f"Acknowledged{by}, {local(alert.acknowledged_at, alert.zone)}"

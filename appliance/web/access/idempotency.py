@@ -46,7 +46,7 @@ FORMAT = f"An {KEY_FIELD} has {LEAST_KEY} to {MOST_KEY} printable ASCII characte
 ANOTHER_REQUEST = (
     f"This {KEY_FIELD} was used for another request: send that one as it was, or use a new key for a new one."
 )
-FROM_BROWSER = f"This {KEY_FIELD} was used in a browser session, and what was answered there is told to no token."
+FROM_BROWSER = f"This {KEY_FIELD} was used in a browser session; its answer is not repeated to an API token."
 BROKER = "broker"
 """The member of an answer that says whether the broker knows a change."""
 

@@ -54,7 +54,7 @@ class IntegrationChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     ] = UNSET
     secrets: Annotated[
         dict[str, str | None] | UnsetType,
-        Meta(description="Field by field; null removes one, or makes `signing_secret` anew; an omitted one stays."),
+        Meta(description="Field by field: null removes one, or creates a new `signing_secret`; an omitted one stays."),
     ] = UNSET
     enabled: bool | UnsetType = UNSET
     concurrency: int | UnsetType = UNSET

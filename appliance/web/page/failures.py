@@ -61,7 +61,7 @@ ROLLED_BACK = (
 MET = "Somebody else was changing the same just then. Nothing was changed; try again in a few seconds."
 
 NO_ROOM = (
-    "There was no room to save this, and nothing was changed. Whoever runs this appliance has to make room on its disk;"
+    "There was no room to save this, and nothing was changed. The operator of this appliance has to make room on its disk;"
     " try again then."
 )
 AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."

@@ -20,7 +20,7 @@ FAILED: Mapping[Condition, str] = MappingProxyType(
         Condition.INTEGRATION: "Integration is off",
         Condition.ANOTHER: "Leads to the integration that fails",
         Condition.STOPPED: "An earlier route stops",
-        Condition.TOLD: "Was not told the opening",
+        Condition.TOLD: "Did not deliver the opening",
     }
 )
 """Conditions that are worth a word only if they are not met."""

@@ -37,7 +37,7 @@ DONE = {
     "saved": "The route is saved.",
     "deleted": "The route is deleted.",
     "on": "The route is on.",
-    "off": "The route is off. What it has not told yet is skipped.",
+    "off": "The route is off. What it has not delivered yet is skipped.",
 }
 NAMELESS = "New route"
 """Stands for a name that is not typed yet, in a preview."""

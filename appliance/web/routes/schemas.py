@@ -36,7 +36,7 @@ class QuietBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begins: LocalTime
     ends: LocalTime
     zone: Annotated[Zone | None, Meta(description="null: that of the tenant.")] = None
-    spares_critical: Annotated[bool, Meta(description="Critical alerts are told all the same.")] = True
+    spares_critical: Annotated[bool, Meta(description="Critical alerts are delivered all the same.")] = True
 
 
 class RouteQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +155,7 @@ class TriedAlert(msgspec.Struct, frozen=True):
     site_id: str | None
     created_at: datetime
     taken: bool
-    reasons: Annotated[list[ReasonOut], Meta(description="Why it is not taken.")]
+    reasons: Annotated[list[ReasonOut], Meta(description="Why the route does not match it.")]
     stopped_by: Annotated[str | None, Meta(description="The route before it that stops the alert.")]
 
 

@@ -101,11 +101,11 @@ def heartbeat_text(proven: EndToEnd) -> str:
         return "No heartbeat URL is set (delivery.heartbeat_url): nobody outside learns when this appliance is gone."
     if proven.called is None:
         return "The heartbeat URL is called as soon as there is a proof."
-    how = "ok" if proven.called.ok else "a failure"
+    how = "" if proven.called.ok else " with /fail"
     ago = in_words(proven.called.seconds_ago)
     if proven.called.trouble is not None:
         return f"The heartbeat URL was not reached {ago} ago: {proven.called.trouble}"
-    return f"The heartbeat URL was told {how} {ago} ago, and is called every {in_words(proven.interval)}."
+    return f"The heartbeat URL was called{how} {ago} ago, and is called every {in_words(proven.interval)}."
 
 
 DAY_SECONDS = 86_400
@@ -158,7 +158,7 @@ def budget_wait(budget: Budget) -> str | None:
     """Return what keeps the day that has to go to make room; None: nothing has to go, or nothing keeps it."""
     match budget.wait:
         case Wait.CLOCK:
-            return "More is taken than may be, but no day goes while the clock is in doubt"
+            return "The limit is exceeded, but no day goes while the clock is in doubt"
         case Wait.ROLLUPS:
             return "Its hours are rolled up first"
         case Wait.LOCK:

@@ -58,7 +58,7 @@ def test_a_notice_says_everything_that_it_must() -> None:
         (
             JobEvent.CLOSED, alert_facts(closed_at=MADE_AT, close_reason="cleared", past=True),
             "Closed: Freezer too warm \u2013 Freezer 3",
-            "Closed, 30 Nov 2026, 15:05 CET: the condition ended. It was over before it could be told",
+            "Closed, 30 Nov 2026, 15:05 CET: the condition ended. It ended before it could be delivered",
         ),
         (
             JobEvent.REMINDER, alert_facts(), "Still open (Critical): Freezer too warm \u2013 Freezer 3",

@@ -139,7 +139,7 @@ async def test_an_opened_delivery_shows_every_try_its_answer_and_the_masked_requ
         for label in ("Try now", "Cancel delivery…", "Open alert", "Open integration"):
             assert label in text, label
         merged = plain((await responder.get(f"/deliveries?open={other}")).text)
-        assert "Told together with others. View that delivery" in merged
+        assert "Delivered together with others. View that delivery" in merged
         elsewhere = (await responder.get(f"/deliveries?state=dead&open={one}")).text
         assert listed(elsewhere) == [one], "it is shown whatever the filter"
         assert (await responder.get("/deliveries?open=99999")).status_code == 200

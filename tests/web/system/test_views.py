@@ -345,7 +345,7 @@ def test_milliseconds_read_well(seconds: float, text: str) -> None:
     [
         (
             EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
-            ("Last proven end to end: 24 s ago", "The heartbeat URL was told ok 12 s ago, and is called every 1 min."),
+            ("Last proven end to end: 24 s ago", "The heartbeat URL was called 12 s ago, and is called every 1 min."),
         ),
         (
             EndToEnd(90.0, False, (Part.COMMIT, Part.OUTBOX), 60.0, heartbeat=False, called=None),

@@ -67,7 +67,7 @@ def sentences(cause: str | None, notice: AlertNotice, seen: Seen) -> tuple[str, 
         return f"Gave up after {tries}{last}.", why
     if notice.status is JobStatus.SKIPPED:
         if notice.carrier_alert is not None:
-            return f"{event}: told with alert {notice.carrier_alert} in one notice.", ""
+            return f"{event}: delivered with alert {notice.carrier_alert} in one notice.", ""
         why = f"{labels.REASONS[notice.reason]}." if notice.reason is not None else ""
         return f"{event}: not sent.", why
     if notice.status is JobStatus.PROCESSING:
@@ -95,7 +95,7 @@ def _waiting(cause: str | None, notice: AlertNotice, seen: Seen) -> tuple[str, s
 
 def _answered(notice: AlertNotice, seen: Seen) -> str:
     if notice.carrier_alert is not None:
-        return f"told with alert {notice.carrier_alert} in one notice"
+        return f"delivered with alert {notice.carrier_alert} in one notice"
     if notice.newest is None:
         return "delivered"
     at = formats.moment_of(notice.newest.at.timestamp(), seen.now.timestamp(), seen.zone)
@@ -138,7 +138,7 @@ def _tried_row(notice: AlertNotice, tenant_id: str, seen: Seen) -> NoticeRow:
 def _ended(notice: AlertNotice) -> tuple[str, str]:
     """Return the note of a notice that was not sent by itself, and what stands out of it."""
     if notice.carrier_alert is not None:
-        return f"{labels.EVENTS[notice.event]}: told with alert {notice.carrier_alert} in one notice", ""
+        return f"{labels.EVENTS[notice.event]}: delivered with alert {notice.carrier_alert} in one notice", ""
     why = "" if notice.reason is None else labels.REASONS[notice.reason]
     return f"{labels.EVENTS[notice.event]}: not sent. {why}.", ""
 

@@ -143,7 +143,9 @@ def _told(alert: Alert, by_route: Mapping[UUID, Sequence[AlertNotice]], unrouted
         return "Unrouted: no route takes it, so nobody is told."
     if not by_route:
         return (
-            "Another alert stands for it." if alert.inhibited_by is not None else "It was over before it could be told."
+            "Another alert stands for it."
+            if alert.inhibited_by is not None
+            else "It ended before it could be delivered."
         )
     first = [of[0] for of in by_route.values()]
     arrived = sum(one.receipt is Receipt.CONFIRMED for one in first)

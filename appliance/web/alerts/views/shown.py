@@ -94,7 +94,7 @@ def delivery_mark(alert: Alert, told: Told | None) -> Mark:
     if alert.inhibited_by is not None:
         return Mark("Not sent", "plain", f"Alert {alert.inhibited_by} stands for it.")
     if alert.past:
-        return Mark("Not sent", "plain", "It was over before it could be told.")
+        return Mark("Not sent", "plain", "It ended before it could be delivered.")
     return Mark("Unrouted", "plain", "No route takes it: nobody is told of it.")
 
 
