@@ -61,8 +61,8 @@ ROLLED_BACK = (
 MET = "Somebody else was changing the same just then. Nothing was changed; try again in a few seconds."
 
 NO_ROOM = (
-    "There was no room to save this, and nothing was changed. The operator of this appliance has to make room on its disk;"
-    " try again then."
+    "There was no room to save this, and nothing was changed. The operator of this appliance has to make room on its"
+    " disk; try again then."
 )
 AWAY = "Readings cannot be shown at the moment. No message is lost: the broker keeps them until the database is back."
 UNKNOWN = "Your change may or may not have been saved: check before you send it again."
