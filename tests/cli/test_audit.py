@@ -68,7 +68,7 @@ TYPED: Mapping[str, str] = {"device import": "device_id\nimported\n", "user add"
 READING = frozenset(
     {
         "check-config", "version", "tenant list", "device list", "device show", "subscription list", "user list",
-        "ca", "healthcheck", "peer list",
+        "ca", "healthcheck", "peer list", "sbom", "support-bundle",
         "quarantine list", "quarantine show", "quarantine counts", "quarantine replays",
     }
 )  # fmt: skip
