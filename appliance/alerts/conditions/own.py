@@ -37,9 +37,9 @@ POSTGRES = "postgres"
 DISK = "disk"
 TROUBLES: Mapping[str, str] = {
     "broker": "The broker of {name} is not reachable",
-    "schema": "The database of {name} has not the schema that this version needs",
+    "schema": "The database of {name} does not have the schema that this version needs",
     DISK: "The disk of {name} is full: messages are not stored",
-    "broker_queue": "The broker of {name} cannot save its queue: a stop of it loses what waits there",
+    "broker_queue": "The broker of {name} cannot save its queue: if it stops, the messages that wait there are lost",
     "storing": "Messages to {name} are not stored",
     "publishing": "Devices cannot publish to {name}",
     "broker_memory": "The broker of {name} is nearly out of memory",
@@ -299,7 +299,7 @@ class OwnConditions:
         if not users:
             return []
         named = [{"user": one.user, "detail": one.detail, "times": one.times} for one in users[:MAX_USERS_NAMED]]
-        text = "A user is shut out of the broker of {name} for a while: it sent what would have stopped it for others"
+        text = "A user is shut out of the broker of {name} for a while: its messages would have stopped it for others"
         return [self._condition("floods", Severity.HIGH, text, {"users": named}, count=len(users))]
 
     def _certificates(self) -> list[Condition]:

@@ -161,7 +161,7 @@ async def create(connection: Connection[Any], tenant_id: str, draft: RuleDraft, 
         cursor = await connection.execute(STATEMENTS["count_of_tenant"], {"tenant": tenant_id})
         row = await cursor.fetchone()
         if row and row[0] >= MAX_RULES:
-            raise Invalid(f"There are {MAX_RULES:,} rules already, which is the most; delete one first.")
+            raise Invalid(f"There are {MAX_RULES:,} rules already, and no more are possible; delete one first.")
         rule_id = await _insert(connection, _parameters(tenant_id, draft, context))
         made = await get(connection, tenant_id, rule_id, now=context.now)
         await record(connection, _entry(context, "create", made.rule, None, _audited(made.flat())), now=context.now)

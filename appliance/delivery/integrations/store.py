@@ -111,7 +111,9 @@ async def create(
         await lock_until_commit(connection, [lock_key("integrations", tenant_id)])
         [(count,)] = await (await connection.execute(STATEMENTS["count_of_tenant"], {"tenant": tenant_id})).fetchall()
         if count >= MAX_INTEGRATIONS:
-            raise Conflict(f"There are {MAX_INTEGRATIONS} integrations already, which is the most; delete one first.")
+            raise Conflict(
+                f"There are {MAX_INTEGRATIONS} integrations already, and no more are possible; delete one first."
+            )
         parameters = _parameters(tenant_id, integration_id, draft, context) | {"type": kind}
         await _write(connection, "insert_integration", parameters)
         made = await get(connection, tenant_id, integration_id)

@@ -102,7 +102,7 @@ async def create(
         await lock_until_commit(connection, [lock_key("integration_routes", tenant_id)])
         [(count,)] = await (await connection.execute(STATEMENTS["count_of_tenant"], {"tenant": tenant_id})).fetchall()
         if count >= MAX_ROUTES:
-            raise Conflict(f"There are {MAX_ROUTES} routes already, which is the most; delete one first.")
+            raise Conflict(f"There are {MAX_ROUTES} routes already, and no more are possible; delete one first.")
         row = await _write(connection, "insert_route", parameters | {"now": context.now})
         made = await get(connection, tenant_id, require(row, "new route")[0])
         await record(connection, _entry(context, "create", made, None, _set(_audited(made))), now=context.now)

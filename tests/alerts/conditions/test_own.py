@@ -84,7 +84,7 @@ def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> 
 def test_users_that_are_shut_out_for_a_flood_are_an_alert_while_they_are() -> None:
     seen = Seen()
     user = FloodingUser("{name}", "sent too much", 2)
-    text = "A user is shut out of the broker of barn for a while: it sent what would have stopped it for others"
+    text = "A user is shut out of the broker of barn for a while: its messages would have stopped it for others"
     assert seen.after(1, flooding=[user] * 9) == [text]
     (condition,) = seen.own.holding(None)
     assert (condition.severity, condition.count) == (Severity.HIGH, 9)
