@@ -65,6 +65,7 @@ class Metrics:
         self._add_alerts()
         self._add_deliveries()
         self._add_disk()
+        self._add_backups()
 
     def _add_deliveries(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
@@ -133,6 +134,18 @@ class Metrics:
             "appliance_disk_reserve_bytes", "Bytes kept back for a full disk; 0 while they are given back"
         )
         self._disk_full = gauge("appliance_disk_full", "1 while the disk is full, and messages wait in the broker")
+
+    def _add_backups(self) -> None:
+        gauge = partial(Gauge, registry=self.registry)
+        self.backups = Counter(
+            "appliance_backups", "Nightly backups by result: ok or failed", ["result"], registry=self.registry
+        )
+        self.backup_last_success = gauge(
+            "appliance_backup_last_success_timestamp_seconds",
+            "When the last good nightly backup was whole, in seconds since 1970; 0 without one",
+        )
+        self.backup_seconds = gauge("appliance_backup_duration_seconds", "How long the last good one took")
+        self.backup_bytes = gauge("appliance_backup_bytes", "Size of the last good one")
 
     def _add_alerts(self) -> None:
         counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)

@@ -94,12 +94,14 @@ ALLOWED: Mapping[str, set[str]] = {
     # what the process tells of itself: knows the services whose figures it puts into words
     "diagnostics": LEAVES
     | SERVICES
+    | {"backup.nightly"}
     | {"broker", "children", "config", "db", "devices", "disk", "ingest", "mqtt", "runtime", "watchdog"},
     # what a first start and slow chores put together of several domains
     "healing": LEAVES | SERVICES | {"alerts", "db", "delivery", "devices", "ingest", "people", "service_clock"},
     "housekeeping": LEAVES | SERVICES | {"alerts.maintenance", "db", "devices", "people", "renewals"},
     # holds what the others promise against database and machine; what the process tells of itself it asks over a socket
     "doctor": LEAVES
+    | {"backup.folder", "backup.record"}
     | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
     | {"mqtt.transport", "peers", "service_clock", "tls"},
     # what somebody needs who looks for a fault from afar; the doctor's results are handed in
@@ -112,6 +114,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # the dashboard: the domain, never children
     "web": LEAVES
     | SERVICES
+    | {"backup.nightly"}
     | {"alerts", "broker.accounts", "broker.floods.record", "broker.refusals", "broker.room", "broker.takeover"}
     | {"db", "delivery", "devices"}
     | {"diagnostics", "history", "ingest", "leaving"}

@@ -56,6 +56,7 @@ class Command:
     death_signal: signal.Signals | None = None  # sent by the kernel when we die; None: the stop signal
     open_files: int | None = None  # wanted RLIMIT_NOFILE, up to what the system permits
     environment: Mapping[str, str] = field(default_factory=lambda: dict(ENVIRONMENT))
+    folder: Path = Path("/")  # that it works in
 
 
 class Child:
@@ -186,7 +187,7 @@ def spawn(command: Command, on_line: Callable[[str], None]) -> Child:
             stdin=subprocess.DEVNULL,
             stdout=write_end,
             stderr=write_end,
-            cwd="/",
+            cwd=command.folder,
             env=dict(command.environment),
             start_new_session=True,
             user=account.uid if account else None,

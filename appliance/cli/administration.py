@@ -3,7 +3,7 @@
 import os
 import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from appliance.renewals.policy import RenewalPolicy
 from appliance.service_clock.clock import ServiceClock
 
 T = TypeVar("T")
+Opened = Callable[[Config], AbstractAsyncContextManager[Endpoint]]
 
 
 class Administration:
@@ -62,19 +63,25 @@ class Administration:
             yield self.connection
 
 
-def administer(invocation: Invocation, work: Callable[[Administration], Awaitable[T]]) -> T:
+def administer(
+    invocation: Invocation, work: Callable[[Administration], Awaitable[T]], *, database: Opened = opened
+) -> T:
     """Run ``work`` on the appliance's database, embedded or external; print `pending` when the broker is late.
+
+    ``database`` is how it is found: usually that of the appliance that runs, or started for the length of the command.
 
     Raises ApplianceError when the database cannot be reached, and what ``work`` raises.
     """
-    result, sync_status = trio.run(_administer, invocation.config, work)
+    result, sync_status = trio.run(_administer, invocation.config, work, database)
     if sync_status is SyncStatus.PENDING:
         click.echo("pending: saved; the broker has not applied it yet", err=True)
     return result
 
 
-async def _administer(config: Config, work: Callable[[Administration], Awaitable[T]]) -> tuple[T, SyncStatus | None]:
-    async with opened(config) as endpoint:
+async def _administer(
+    config: Config, work: Callable[[Administration], Awaitable[T]], database: Opened
+) -> tuple[T, SyncStatus | None]:
+    async with database(config) as endpoint:
         try:
             async with await connect(endpoint.conninfo(INGEST)) as connection:
                 await _check_schema(connection)

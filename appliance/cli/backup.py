@@ -26,11 +26,11 @@ from appliance.children.data_dir import read_instance
 from appliance.children.programs import find_postgres_clients
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
+from appliance.cli.database import of_our_parent, opened
 from appliance.cli.output import json_option, show_one
 from appliance.cli.service_time import service_clock
 from appliance.config import Config, weakness
-from appliance.db import audit
-from appliance.db.audit import Actor, ActorKind
+from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.bootstrap import MINIMUM_VERSION
 from appliance.errors import ApplianceError, ConfigurationError, Invalid
 from appliance.failpoints import Failpoints
@@ -113,10 +113,10 @@ def _back_up(
                 )
             )
 
-        return administer(invocation, work)
+        return administer(invocation, work, database=of_our_parent if actor is ITSELF else opened)
 
     try:
-        written = _noted(config, clock.now, make)
+        written = _noted(config, clock.now, make) if given is None else make()
     finally:
         if shows:
             click.echo(CLEAR_LINE, nl=False, err=True)
@@ -136,9 +136,9 @@ def _target(config: Config, given: Path | None, name: str) -> Path:
 
 async def _audit(administration: Administration, file: Path, actor: Actor | None) -> None:
     context, connection = administration.context, administration.connection
-    entry = audit.Entry(actor or context.actor, "backup.make", "backup", str(file))
+    entry = Entry(actor or context.actor, "backup.make", "backup", str(file))
     async with connection.transaction():
-        await audit.record(connection, entry, now=context.now)
+        await record(connection, entry, now=context.now)
 
 
 def _noted(config: Config, now: Callable[[], float], make: Callable[[], Written]) -> Written:

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 import trio
 from psycopg.conninfo import make_conninfo
 
-from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
+from appliance.children.data_dir import SOCKETS, RunFile, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
+from appliance.children.postgres_files import PORT
 from appliance.cli.service_time import service_clock
 from appliance.config import Config
 from appliance.db import bootstrap
@@ -74,6 +75,15 @@ def upgrade(config: Config, place: Endpoint, agreed: Agreed) -> Upgrade:
         agreed=agreed,
         failpoint=Failpoints.from_environment(os.environ),
     )
+
+
+@asynccontextmanager
+async def of_our_parent(config: Config) -> AsyncIterator[Endpoint]:
+    """Yield the database of the appliance that has started this process, which may not be ready for others yet."""
+    if config.database.url is not None:
+        yield endpoint(config)
+    else:
+        yield Endpoint.local((config.data_dir / SOCKETS).resolve() / "postgres", PORT)
 
 
 class NotRunningError(ApplianceError):

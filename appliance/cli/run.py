@@ -22,7 +22,10 @@ def command(invocation: Invocation) -> None:
         os.environ[VARIABLE] = str(file.resolve())
     logs.configure(config.log)
     _leave_no_core_files()
-    trio.run(partial(supervisor.run, config, os.environ, _announce))
+    file = invocation.loaded.file
+    # For programs that it starts once more: they find the same configuration, whatever --config said.
+    environ = os.environ if file is None else {**os.environ, "APPLIANCE_CONFIG": str(file.absolute())}
+    trio.run(partial(supervisor.run, config, environ, _announce))
 
 
 def _leave_no_core_files() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from appliance.backup.nightly import BackupState
 from appliance.broker.floods.record import Flooder
 from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
@@ -101,6 +102,8 @@ class Snapshot:
     retention_days: int
     retention_blocked: Callable[[], Wait | None]
     """Why the lock to drop a day of readings was not had when it was last tried; None if it was."""
+    backups: Callable[[], BackupState | None]
+    """Nightly backups; None where no folder is configured."""
     budget: Callable[[], BudgetState | None]
     """What the data folder may take; None with a database elsewhere."""
     schema: Callable[[], int | None]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from appliance.doctor import certificates, counts, files, machine, process, rights, schema, settings
+from appliance.doctor import backups, certificates, counts, files, machine, process, rights, schema, settings
 from appliance.doctor.check import Check
 
 CHECKS: tuple[Check[Any], ...] = (
@@ -69,6 +69,7 @@ CHECKS: tuple[Check[Any], ...] = (
         certificates.look_at_certificates,
         certificates.judge_certificates,
     ),
+    Check("backups", "The last night's backup can be restored.", backups.look_at_backups, backups.judge_backups),
     Check("clock", "P24: the clock is right, or harms nothing.", machine.look_at_clock, machine.judge_clock),
     Check("disk", "P3: there is room for what comes in.", machine.look_at_disk, machine.judge_disk),
     Check("ports", "Devices and people reach the appliance.", machine.look_at_ports, machine.judge_ports),

@@ -31,6 +31,7 @@ from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
+from appliance.supervisor.backups import make_nightly
 from appliance.supervisor.broker import BrokerAccess, open_broker
 from appliance.supervisor.certificates import make_certificates, open_certificates, web_hosts
 from appliance.supervisor.conditions import open_watch
@@ -87,7 +88,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             metrics = Metrics()
             disk = DiskWatch(data.path, metrics)
             certificates = make_certificates(config, data, clock)
-            base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk, certificates)
+            backups = make_nightly(config, data, clock, metrics, environ)
+            base = Foundation(config, data, tree, stop, clock, metrics, failpoints, disk, certificates, backups)
             await tree.start("liveness", liveness.serve, data.sockets)
             await tree.start("status", status_socket.serve, data.sockets, status(tree, metrics, disk, clock.now))
             await tree.start("stop signals", stop.watch_signals)
@@ -107,6 +109,8 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             dashboard = await open_dashboard(base, storage, known, stream, broker, watch, network, watchdog)
             deliveries = await start_deliveries(base, storage, known, network, dashboard.port, stream.proof)
             await tree.start("watchdog", watchdog.run)
+            if backups is not None:
+                await tree.start("backups", backups.run)
             dashboard.service.may_end()
             if await _complete(stop, broker, dashboard):
                 serving = await _serving(base, storage, broker, dashboard)

@@ -12,6 +12,7 @@ from appliance.alerts.conditions.own import (
     EndingCertificate,
     Exceeded,
     FloodingUser,
+    MissingBackup,
     OwnConditions,
     OwnState,
     SharedId,
@@ -88,7 +89,13 @@ def _own_state(base: Foundation, broker: BrokerAccess, retention: Retention) -> 
         _exceeded(retention),
         _ending(base),
         {LISTENERS[name]: cause for name, cause in base.certificates.troubles.items()},
+        _without_backup(base),
     )
+
+
+def _without_backup(base: Foundation) -> MissingBackup | None:
+    trouble = None if base.backups is None else base.backups.trouble()
+    return None if trouble is None else MissingBackup(trouble.cause, trouble.since)
 
 
 def _exceeded(retention: Retention) -> Exceeded | None:

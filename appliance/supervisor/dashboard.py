@@ -145,6 +145,7 @@ def _snapshot(
         shared_client_ids=broker.log.client_ids.shared,
         retention_days=config.retention.days,
         retention_blocked=lambda: stream.retention.by_age.blocked,
+        backups=lambda: None if base.backups is None else base.backups.state(),
         budget=partial(budget_state, base, stream.retention, process),
         schema=lambda: storage.health.schema_version,
         end_to_end=watchdog.view,
@@ -226,7 +227,9 @@ def _ports(
         ),
         alerts=AlertsPort(config.alerts.reopen_after, config.retention.days, AcknowledgeLinks(base.data.keyring)),
         integrations=IntegrationsPort(base.data.keyring, network, SENDERS),
-        system=SystemPort(snapshot, clock, refusals, support_bundle()),
+        system=SystemPort(
+            snapshot, clock, refusals, support_bundle(), None if base.backups is None else base.backups.ask
+        ),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )

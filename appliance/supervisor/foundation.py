@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from appliance.backup.nightly import Nightly
 from appliance.children.data_dir import DataDir
 from appliance.config import Config
 from appliance.disk.watch import DiskWatch
@@ -30,6 +31,8 @@ class Foundation:
     disk: DiskWatch
     certificates: Certificates
     """Opened once the database has told what time it is."""
+    backups: Nightly | None
+    """None where no folder for nightly ones is configured."""
 
     @property
     def instance(self) -> str:

@@ -98,7 +98,7 @@ def test_a_sound_database_breaks_no_promise_and_everything_was_looked_at(patient
     found = patient.examine()
     assert found.having("broken") == frozenset()
     assert found.having("advice") == frozenset()
-    assert found.having("unseen") == {"alive", "ready", "broker", "certificates", "postgres_program"}
+    assert found.having("unseen") == {"alive", "ready", "backups", "broker", "certificates", "postgres_program"}
     assert {check["name"] for check in found.printed["checks"]} == {check.name for check in CHECKS}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from appliance.backup.record import Attempt, Good, Record, write_record
 from appliance.cli.administration import operating_system_user
 from appliance.doctor import machine as checks
 from appliance.service_clock import machine, record
@@ -85,6 +86,25 @@ def test_keys_that_are_lost_or_damaged_are_broken(patient: Patient) -> None:
     found = patient.examine()
     assert found.having("broken") == {"identity"}
     assert "keys.json is missing" in found.text("identity")
+
+
+def test_backups_are_broken_without_their_folder_after_a_failure_and_when_they_are_old(
+    patient: Patient, tmp_path: Path
+) -> None:
+    folder, now = tmp_path / "backups", datetime.now(UTC)
+    given = {"APPLIANCE_BACKUP_FOLDER": str(folder), "APPLIANCE_BACKUP_PASSPHRASE": "correct horse battery"}
+    assert patient.examine().status("backups") == "unseen"
+    found = patient.examine(**given)
+    assert (found.status("backups"), f"{folder} is not there" in found.text("backups")) == ("broken", True)
+    folder.mkdir()
+    found = patient.examine(**given)
+    assert (found.status("backups"), "on the disk of the data" in found.text("backups")) == ("advice", True)
+    good = Good("f", now, 1, 1.0)
+    write_record(patient.folder, Record(since=now, last=Attempt(now, now, "the disk is full"), good=good))
+    assert "the last backup failed: the disk is full" in patient.examine(**given).text("backups")
+    old = now - timedelta(days=3)
+    write_record(patient.folder, Record(since=old, last=Attempt(old, old), good=Good("f", old, 1, 1.0)))
+    assert "older than two days" in patient.examine(**given).text("backups")
 
 
 def test_certificates_are_broken_past_their_end_and_advice_before_it(patient: Patient, tmp_path: Path) -> None:

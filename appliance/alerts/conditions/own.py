@@ -92,6 +92,14 @@ class EndingCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingBackup:
+    """Why there is no good backup of last night. ``since``: seconds since 1970."""
+
+    cause: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class OwnState:
     """What the appliance knows of itself at one moment."""
 
@@ -114,6 +122,7 @@ class OwnState:
     """Certificates that somebody has to renew."""
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why the files of a listener's new certificate cannot be used, by listener."""
+    missing_backup: MissingBackup | None = None
 
 
 @dataclass(slots=True)
@@ -212,6 +221,7 @@ class OwnConditions:
         found += self._flooding()
         found += self._budget()
         found += self._certificates()
+        found += self._backup()
         drops = self._drops
         if drops is not None:
             text = "The broker of {name} dropped messages that it had acknowledged to devices"
@@ -314,6 +324,14 @@ class OwnConditions:
             details = {"listener": listener, "cause": cause}
             found.append(self._condition(f"certificate_files:{listener}", Severity.HIGH, text, details))
         return found
+
+    def _backup(self) -> list[Condition]:
+        missing = self._last.missing_backup
+        if missing is None:
+            return []
+        since = datetime.fromtimestamp(missing.since, UTC)
+        text = "There is no new backup of {name}"
+        return [self._condition("backup", Severity.HIGH, text, {"cause": missing.cause}, since)]
 
     def _condition(
         self,

@@ -37,6 +37,7 @@ FAMILIES = (
     ("tenant.", "Tenants"),
     ("peer.", "Appliances"),
     ("clock.", "Clock"),
+    ("backup.", "Backups"),
     ("restore.", "Restores"),
 )
 """Prefixes of actions and their labels: the choices of the filter."""
@@ -98,6 +99,8 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
         "quarantine.cancel_replay": "Cancelled a replay",
         "quarantine.dismiss": "Dismissed messages",
         "clock.confirm": "Confirmed the clock",
+        "backup.make": "Began a backup",
+        "backup.request": "Asked for a backup",
         "restore.apply": "Restored the appliance from a backup",
         "restore.confirm": "Confirmed that the old machine is off",
         "peer.remove": "Removed an appliance",

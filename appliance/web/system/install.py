@@ -1,7 +1,17 @@
 """Installs System: its pages, the live parts of these, and its API."""
 
 from appliance.web.mount import Mount
-from appliance.web.system import api, clock_views, peer_views, restore_api, restore_views, support_bundle, views
+from appliance.web.system import (
+    api,
+    backup_views,
+    clock_views,
+    peer_views,
+    restore_api,
+    restore_views,
+    support_bundle,
+    views,
+)
+from appliance.web.system.backups import BackupActions
 from appliance.web.system.clock import ClockActions
 from appliance.web.system.peers import PeerActions
 from appliance.web.system.reader import SystemReader
@@ -20,6 +30,7 @@ def install(mount: Mount) -> None:
         clock_views.blueprint(mount.renderer, clock_actions),
         peer_views.blueprint(mount.renderer, peer_actions),
         restore_views.blueprint(mount.renderer, restore_actions),
+        backup_views.blueprint(BackupActions(mount.platform, port.back_up)),
         api.blueprint(mount.platform, reader, port, clock_actions, peer_actions),
         restore_api.blueprint(restore_actions),
         support_bundle.blueprint(mount.platform, port),

@@ -20,3 +20,5 @@ class SystemPort:
     """Recent refusals by the broker, newest first: all, those of a tenant, or of a device (tenant id, device id)."""
     support_bundle: Callable[[], Awaitable[bytes]]
     """Makes the file for support, a ZIP archive. Raises Busy when it cannot be made now."""
+    back_up: Callable[[], None] | None
+    """Has a backup made now; raises Conflict while one is made. None where no folder is configured."""

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 import appliance
+from appliance.backup.nightly import BackupState
 from appliance.broker.floods.record import Flooder
 from appliance.broker.takeover import SharedClientId
 from appliance.clock import Clock
@@ -145,6 +146,8 @@ class SystemView(msgspec.Struct, frozen=True, rename={"dependencies": "companion
     shared_client_ids: Sequence[SharedClientId]
     """MQTT client ids that devices of two tenants have used lately, the newest first."""
     tls: TlsView
+    backups: BackupState | None
+    """Nightly backups; null where no folder is configured."""
     end_to_end: EndToEnd
     """Whether messages get from the broker through commit and rule to the outbox."""
     tasks: Sequence[ServiceStatus]
@@ -232,6 +235,7 @@ class SystemReader:
             flooders=system.flooders(),
             shared_client_ids=system.shared_client_ids(),
             tls=tls_view(platform.certificates, now, trusted=platform.clock.trusted),
+            backups=system.backups(),
             end_to_end=system.end_to_end(),
             tasks=system.tasks(now),
             peers=[self._peer(one) for one in self._peers.value or ()],

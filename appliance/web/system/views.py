@@ -39,6 +39,7 @@ from appliance.web.system.task_rows import TaskRow, rows_of
 
 PAGE = "system"
 DONE = {
+    "backup": "A backup is being made.",
     "clock": "Confirmed. The appliance follows the machine's clock within a second.",
     "removed": "The appliance is removed.",
     "restore": "Confirmed. Notices are sent again.",
@@ -69,6 +70,7 @@ _PARTS = (
     "latency",
     "disk",
     "retention",
+    "backups",
     "acknowledgement",
     "certificates",
     "versions",

@@ -160,6 +160,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         shared_client_ids=list,
         retention_days=30,
         retention_blocked=lambda: None,
+        backups=lambda: None,
         budget=lambda: None,
         schema=lambda: shipped()[-1].version,
         end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
@@ -279,7 +280,7 @@ def parts(
         quarantine=QuarantinePort(replay_previewer(pool, clock), no_refusals, own_broker=True),
         alerts=AlertsPort(reopen_after=86_400.0, retention_days=30, links=AcknowledgeLinks(KEYRING)),
         integrations=IntegrationsPort(KEYRING, network, SENDERS),
-        system=SystemPort(snapshot, StubServiceClock(), no_refusals, no_bundle),
+        system=SystemPort(snapshot, StubServiceClock(), no_refusals, no_bundle, lambda: None),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
     )

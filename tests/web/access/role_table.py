@@ -344,6 +344,8 @@ TABLE: Mapping[str, Allowed] = {
     "GET /operator/system/support-bundle": OPERATORS,
     "POST /operator/system/clock/confirm": OPERATORS,
     "POST /operator/system/restore/confirm": OPERATORS,
+    "POST /system/backup": OPERATORS,
+    "POST /operator/system/backup": OPERATORS,
     "DELETE /operator/system/peers/<instance>": OPERATORS,
 }
 

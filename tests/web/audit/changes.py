@@ -97,6 +97,9 @@ CHANGES: Sequence[Change] = (
     Change(
         "POST /acknowledge/<token>", "/acknowledge/{notice_link}", ["alert.acknowledge"], {}, None, by="integration"
     ),
+    # backups
+    Change("POST /system/backup", "/system/backup", ["backup.request"], {}, OPERATOR),
+    Change("POST /operator/system/backup", "/operator/system/backup", ["backup.request"], {}, OPERATOR),
     # the clock
     Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR, in_doubt=True),
     Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR,

@@ -1,0 +1,42 @@
+"""Nightly backups: a process of our own program for each, with our environment and our configuration."""
+
+import signal
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+
+from appliance import local_time
+from appliance.backup.nightly import Nightly, Settings
+from appliance.backup.schedule import Slots
+from appliance.children.data_dir import DataDir
+from appliance.children.process import Command
+from appliance.clock import Clock
+from appliance.config import Config
+from appliance.metrics import Metrics
+from appliance.own_command import own_command
+
+STOP_SECONDS = 2.0
+"""What it takes at most to remove a half-written file; then it is killed, and the next one removes it."""
+
+
+def make_nightly(
+    config: Config, data: DataDir, clock: Clock, metrics: Metrics, environ: Mapping[str, str]
+) -> Nightly | None:
+    """Return the service, to be started once the database is open; None where no folder is configured."""
+    backup = config.backup
+    if backup.folder is None:
+        return None
+    slots = Slots(time.fromisoformat(backup.at), local_time.zone_of(backup.time_zone))
+    settings = Settings(backup.folder, backup.keep, slots)
+    return Nightly(_command(config, environ), settings, data.path, clock, metrics)
+
+
+def _command(config: Config, environ: Mapping[str, str]) -> Command:
+    return Command(
+        "backup",
+        ("nice", "-n", "10", *own_command("backup", "--nightly")),
+        stop_signal=signal.SIGINT,
+        stop_seconds=STOP_SECONDS,
+        environment={**environ, "APPLIANCE_DATA_DIR": str(config.data_dir)},
+        folder=Path.cwd(),
+    )
