@@ -20,7 +20,7 @@ SECRET_NAMES = frozenset(
 )
 WRITTEN = frozenset({"etc", "home", "opt", "root", "srv", "tmp", "var"})
 """Folders that a build writes to; what Debian ships has examples of addresses in it."""
-IN_AN_ADDRESS = rb"\b[a-z][a-z0-9+.-]+://[\w.%+-]+:[^\s/@:\"'{}<>$%]{8,}@[\w.-]+"
+IN_AN_ADDRESS = rb"\b[a-z][a-z0-9+.-]+://[\w.%+-]+:(?!PASSWORD@)[^\s/@:\"'{}<>$%]{8,}@[\w.-]+"
 TCP_LISTEN = "0A"
 LOOPBACK = ("0100007F", "00000000000000000000000001000000")
 

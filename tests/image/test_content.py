@@ -45,6 +45,7 @@ def test_secrets_are_found_by_their_names_and_in_addresses_that_a_build_wrote(tm
         "usr/lib/example.py": "postgresql://user:password@host/x",
         "etc/plain": "https://mirror.example/a:b@c",
         "opt/template": "amqp://{user}:{password}@host",
+        "opt/comment": "# postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     }
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
