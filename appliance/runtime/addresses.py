@@ -41,11 +41,15 @@ def all_addresses() -> list[str]:
         table = _INTERFACES_V6.read_text()
     except OSError:  # a kernel without IPv6
         return found
-    return found + list(dict.fromkeys(filter(None, map(_lasting_v6, table.splitlines()))))
+    return found + lasting_v6(table)
 
 
-def _lasting_v6(line: str) -> str | None:
-    """Return the address of a line of /proc/net/if_inet6, if others may rely on it."""
+def lasting_v6(table: str) -> list[str]:
+    """Return the addresses in the content of /proc/net/if_inet6 that others may rely on."""
+    return list(dict.fromkeys(filter(None, map(_lasting, table.splitlines()))))
+
+
+def _lasting(line: str) -> str | None:
     fields = line.split()
     address = ipaddress.IPv6Address(bytes.fromhex(fields[0]))
     if address.is_loopback or address.is_link_local or int(fields[4], 16) & _PASSING:

@@ -27,6 +27,8 @@ async def open_certificates(base: Foundation) -> None:
     """Make or read the certificates, and keep them up to date. Raises ApplianceError for files that cannot be used."""
     certificates = base.certificates
     await persist(base.disk, certificates.open, what="certificates")
+    if certificates.web is None and certificates.broker is None:
+        return
 
     def measure() -> None:
         for name, one in (("web", certificates.web), ("broker", certificates.broker)):

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from appliance.runtime.addresses import all_addresses, lan_addresses
+from appliance.runtime.addresses import all_addresses, lan_addresses, lasting_v6
 from tests.support.lan import Lan
 from tests.support.project import ROOT
 
@@ -37,6 +37,21 @@ def test_addresses_come_and_go_and_the_kernel_tells() -> None:
     words = [*Lan.prefix, *(() if os.geteuid() == 0 else ("--keep-caps",)), sys.executable, "-c", SCRIPT]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.splitlines() == ["", "192.168.77.5 fd12:77::5", "fd12:77::5"], done.stderr
+
+
+def test_addresses_of_ipv6_that_pass_are_none_that_others_may_rely_on() -> None:
+    table = """\
+00000000000000000000000000000001 01 80 10 80       lo
+fe80000000000000021122fffe334455 02 40 20 80     eth0
+fd120000000000000000000000000005 02 40 00 80     eth0
+20010db800000000021122fffe334455 02 40 00 00     eth0
+20010db80000000011112222333344aa 02 40 00 01     eth0
+20010db80000000011112222333344bb 02 40 00 21     eth0
+20010db80000000011112222333344cc 02 40 00 20     eth0
+20010db80000000011112222333344dd 03 40 00 40     eth1
+fd120000000000000000000000000005 04 40 00 80     eth2
+"""
+    assert lasting_v6(table) == ["fd12::5", "2001:db8::211:22ff:fe33:4455"]
 
 
 def test_those_that_devices_are_told_are_among_them() -> None:
