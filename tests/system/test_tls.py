@@ -3,8 +3,10 @@
 import hashlib
 import json
 import re
+import shlex
 import ssl
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.appliance_process import ApplianceProcess, SetUp, set_up_by
+from tests.support.documents import commands
+from tests.support.project import ROOT
 
 PATIENCE_SECONDS = 30.0
 ENVIRONMENT = {
@@ -91,6 +95,37 @@ def test_the_lines_of_the_set_up_send_messages_under_tls(secured: ApplianceProce
     plain = [*made.curl[:1], *made.curl[3:-1], made.curl[-1].replace("https:", "http:")]
     subprocess.run([*plain, "--fail", "--silent"], check=True, timeout=60, capture_output=True)
     wait_for_readings(secured, 3)
+
+
+def test_the_commands_of_the_guide_do_what_it_says(secured: ApplianceProcess, made: SetUp, tmp_path: Path) -> None:
+    given = {
+        "ADDRESS:8080": secured.run["web_url"].removeprefix("https://"),
+        "-h ADDRESS -p 8883": f"-h 127.0.0.1 -p {secured.run['mqtt_tls_port']}",
+        "TENANT/device/DEVICE": "acme-farms/device/first",
+        "PASSWORD": made.mosquitto[made.mosquitto.index("-P") + 1],
+        "TOKEN": made.curl[4].rpartition(" ")[2],
+    }
+    before, said = len(secured.query("SELECT FROM telemetry")), ""
+    for line in commands("docs/tls.md"):
+        filled = line
+        for stands_for, value in given.items():
+            filled = filled.replace(stands_for, value)
+        words = [part for part in shlex.split(filled) if part.strip()]
+        start = [sys.executable, "-m", "appliance"] if words[0] == "appliance" else words[:1]
+        fail = ["--fail"] if words[0] == "curl" else []
+        done = subprocess.run(
+            [*start, *words[1:], *fail],
+            cwd=tmp_path,
+            env=secured.environment(PYTHONPATH=str(ROOT)),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, (filled, done.stderr)
+        said += done.stdout
+    assert re.sub(r"[^0-9A-F]", "", said).count(fingerprint(tmp_path)) == 2, "openssl and the appliance agree"
+    wait_for_readings(secured, before + 2)
 
 
 def test_the_commands_of_the_appliance_reach_it(secured: ApplianceProcess, made: SetUp) -> None:
