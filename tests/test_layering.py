@@ -102,8 +102,8 @@ ALLOWED: Mapping[str, set[str]] = {
     # holds what the others promise against database and machine; what the process tells of itself it asks over a socket
     "doctor": LEAVES
     | {"backup.folder", "backup.record"}
-    | {"children", "config", "db", "diagnostics.liveness", "disk", "ingest.telemetry.partitions"}
-    | {"mqtt.transport", "peers", "service_clock", "tls"},
+    | {"children", "config", "db", "delivery.outbox.restore_hold", "diagnostics.liveness", "disk"}
+    | {"ingest.telemetry.partitions", "mqtt.transport", "peers", "service_clock", "tls"},
     # what somebody needs who looks for a fault from afar; the doctor's results are handed in
     "support_bundle": LEAVES | {"children", "db", "sbom", "service_clock"},
     "sbom": LEAVES,

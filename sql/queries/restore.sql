@@ -2,7 +2,9 @@
 -- receivers, it has kept or not, and nobody knows here. Whatever was counted in transactions of its server means nothing.
 
 -- name: is_empty
-SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm'))
+-- But for what an extension has put there.
+SELECT NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+  AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e'))
 
 -- name: has_restores
 SELECT to_regclass('public.restores') IS NOT NULL

@@ -178,6 +178,14 @@ def test_an_appliance_that_does_not_listen_is_advice(patient: Patient) -> None:
     assert "appliance peer remove gone" in found.text("peers")
 
 
+def test_notices_that_are_held_since_a_restore_are_advice(patient: Patient) -> None:
+    patient.run("INSERT INTO restores (restored_at, made_at) VALUES (now(), '2026-11-23 12:00+00')")
+    found = patient.examine()
+    assert found.having("broken") == frozenset()
+    assert "the backup of 2026-11-23 12:00 UTC was restored" in found.text("notices")
+    assert "appliance confirm-restore" in found.text("notices")
+
+
 def test_a_schema_that_was_never_made_is_broken_and_the_rest_of_it_unseen(patient: Patient) -> None:
     patient.run("ALTER TABLE ingest_ledger RENAME TO elsewhere")
     found = patient.examine()

@@ -92,6 +92,7 @@ class Dispatcher:
         self._routes = _Moved()
         self._waking = False
         self._wakes_from = float("-inf")
+        self._told_of_hold = False
         self.looks = 0
         """Looks that have ended."""
 
@@ -199,8 +200,12 @@ class Dispatcher:
 
     async def _held(self, connection: Connection[Any]) -> bool:
         """Return whether nothing is sent since a restore; what is due then says so."""
-        if await restore_hold.read(connection) is None:
+        hold = await restore_hold.read(connection)
+        if hold is None:
             return False
+        if not self._told_of_hold:
+            self._told_of_hold = True
+            log.warning("notices are held: restored from a backup", backup_of=hold.made_at.isoformat())
         now = moment(self._equipment.clock.now())
         try:
             async with connection.transaction():
