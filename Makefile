@@ -36,10 +36,11 @@ lint: setup-test ## formatting, ruff and mypy
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 
-bench: setup-test ## measure: messages a second, latency, memory, deliveries, renewals
+bench: setup-test ## measure: messages a second, latency, memory, deliveries, renewals, backups
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 	@$(BIN)/python -m benchmarks.deliveries
-	@exec $(BIN)/python -m benchmarks.renewals
+	@$(BIN)/python -m benchmarks.renewals
+	@exec $(BIN)/python -m benchmarks.backup
 
 screenshots: setup-test ## a picture of every page, both widths and themes, into screenshots/
 	@exec $(BIN)/python -m tests.browser.screenshots $(ARGS)

@@ -12,6 +12,7 @@ from appliance.alerts.conditions.own import (
     EndingCertificate,
     Exceeded,
     FloodingUser,
+    MissingBackup,
     OwnConditions,
     OwnState,
     SharedId,
@@ -187,6 +188,15 @@ def test_a_clock_in_doubt_is_told_with_its_cause() -> None:
     assert condition.started_at is not None
     assert condition.started_at.timestamp() == START - 60
     assert seen.after(doubt=None) == []
+
+
+def test_a_missing_backup_is_told_with_its_cause_until_there_is_one() -> None:
+    seen = Seen()
+    missing = MissingBackup("the disk is full", START - 60)
+    assert seen.after(missing_backup=missing) == ["There is no new backup of barn"]
+    [condition] = seen.own.holding(None)
+    assert (condition.severity, condition.details["cause"]) == (Severity.HIGH, "the disk is full")
+    assert seen.after(missing_backup=None) == []
 
 
 def test_a_certificate_that_ends_soon_or_has_ended_is_an_alert_until_it_is_renewed() -> None:

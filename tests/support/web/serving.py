@@ -13,6 +13,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from appliance.alerts.maintenance.book import MaintenanceBook
+from appliance.backup.nightly import BackupState
 from appliance.broker.floods.record import Flooder
 from appliance.broker.refusals import BrokerRefusal
 from appliance.clock import SystemClock
@@ -142,6 +143,25 @@ async def no_claims(request: ProvisioningRequest, by: ChangeContext) -> ClaimOut
     raise AssertionError(f"{by.actor} claims {request.key}, though nobody was let in")
 
 
+def backed_up(now: float) -> BackupState:
+    """Return nightly backups that go well, but for the disk that they are on."""
+    name = "appliance-0123456789ab-20261130T023000Z.age"
+    return BackupState(
+        folder="/mnt/backups",
+        keep=7,
+        running=False,
+        next_at=now + 9 * 3600,
+        last_at=now - 15 * 3600,
+        last_error=None,
+        good_at=now - 15 * 3600 + 90,
+        good_file=name,
+        good_bytes=1_234_567_890,
+        good_seconds=90.0,
+        overdue=False,
+        on_data_disk=True,
+    )
+
+
 def quiet_system(clock: SystemClock) -> Snapshot:
     """Return a process without tasks, whose Postgres and broker are well and whose schema is the one it ships."""
     return Snapshot(
@@ -160,7 +180,7 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         shared_client_ids=list,
         retention_days=30,
         retention_blocked=lambda: None,
-        backups=lambda: None,
+        backups=lambda: backed_up(clock.now()),
         budget=lambda: None,
         schema=lambda: shipped()[-1].version,
         end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),

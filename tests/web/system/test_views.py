@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from msgspec.structs import replace as changed
 
 from appliance.broker.floods.record import FloodCause, Flooder
 from appliance.broker.room import BrokerRoom
@@ -37,7 +38,7 @@ from tests.support.postgres_server import Database
 from tests.support.retention import make_days, queue_hour, store
 from tests.support.routes import add_integration, add_route
 from tests.support.web.accounts import client, signed_in
-from tests.support.web.serving import over, page_socket, quiet_system
+from tests.support.web.serving import backed_up, over, page_socket, quiet_system
 
 TERMS = BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368)
 
@@ -204,6 +205,35 @@ async def test_without_readings_it_says_how_long_they_will_be_kept(database: Dat
     await make_days(database, *[datetime.now(UTC).date()] * 2)
     async with page(database, retention_days=1) as asking:
         assert "They are kept 1 day." in (await asking.get("/system")).text
+
+
+async def test_it_shows_the_last_backup_the_next_one_and_what_went_wrong(database: Database) -> None:
+    now = datetime.now(UTC).timestamp()
+    async with page(database) as asking:
+        html = (await asking.get("/system")).text
+    assert "1.2 GB" in html
+    assert "appliance-0123456789ab-20261130T023000Z.age" in html
+    assert "The folder is on the disk of the data" in html
+    assert "The last 7 verified ones are kept." in html
+    assert "Back up now" in html
+    running = changed(backed_up(now), running=True, next_at=None, on_data_disk=False)
+    async with page(database, backups=lambda: running) as asking:
+        html = (await asking.get("/system")).text
+    assert "being made now" in html
+    assert "Back up now" not in html
+    assert "on the disk of the data" not in html
+    failed = changed(backed_up(now), last_error="the disk of /mnt/backups is full", good_at=None, good_file=None)
+    async with page(database, backups=lambda: failed) as asking:
+        html = (await asking.get("/system")).text
+    assert "the disk of /mnt/backups is full" in html
+    assert "none yet" in html
+    in_doubt = changed(backed_up(now), next_at=None, overdue=True)
+    async with page(database, backups=lambda: in_doubt) as asking:
+        html = (await asking.get("/system")).text
+    assert "a day after the last: the clock is in doubt" in html
+    assert "Overdue" in html
+    async with page(database, backups=lambda: None) as asking:
+        assert "no folder is configured" in (await asking.get("/system")).text
 
 
 def budget(taken: int, limit: int, source: Source = Source.MAX_BYTES, **state: Any) -> BudgetState:
