@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from appliance import __version__
 from appliance.db import statements
 from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
 from appliance.peers import store as peers
@@ -127,10 +128,15 @@ async def look_at_peers(sight: Sight) -> Sequence[Peer]:
 
 
 def judge_peers(found: Sequence[Peer]) -> Iterable[Finding]:
-    """Judge whether every appliance on the database listens to its devices."""
+    """Judge whether every appliance on the database listens to its devices, and is of one version with the others."""
     for each in found:
         if each.away and len(found) > 1:
             yield advised(
                 f"the appliance {each.title} ({each.instance}) does not listen to its devices",
                 f"start it, or remove it for good: `appliance peer remove {each.instance}`",
+            )
+        elif not each.away and each.version not in {None, __version__}:
+            yield advised(
+                f"the appliance {each.title} ({each.instance}) is version {each.version}, this one {__version__}",
+                "give all of them the same version: docs/upgrading.md has the order",
             )

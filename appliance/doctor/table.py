@@ -59,7 +59,12 @@ CHECKS: tuple[Check[Any], ...] = (
     Check("devices", "P6: no device is registered twice.", counts.look_at_devices, counts.judge_once),
     Check("alerts", "P13: no alert is open twice.", counts.look_at_alerts, counts.judge_once),
     Check("notices", "P14: notices are sent, by one machine alone.", restores.look_at_hold, restores.judge_hold),
-    Check("peers", "Every appliance on the database listens.", counts.look_at_peers, counts.judge_peers),
+    Check(
+        "peers",
+        "Every appliance on the database listens, and has the same version.",
+        counts.look_at_peers,
+        counts.judge_peers,
+    ),
     Check(
         "permissions", "P21: other users read no secret.", files.look_at_modes, files.judge_modes, mend="permissions"
     ),

@@ -84,6 +84,9 @@ class Attendance:
                 raise ApplianceError(
                     f"the database was migrated while this program ran, which ends: {error}"
                 ) from error
+            except ApplianceError:  # somebody changed a row of the list: the doctor tells of it
+                if not self._started:
+                    raise
             if not self._started:
                 self._started = True
                 task_status.started()

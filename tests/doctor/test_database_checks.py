@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from appliance import __version__
 from appliance.cli.doctor import READ_ONLY, READERS
 from appliance.doctor import schema, settings
 from appliance.doctor.table import CHECKS
@@ -184,6 +185,17 @@ def test_notices_that_are_held_since_a_restore_are_advice(patient: Patient) -> N
     assert found.having("broken") == frozenset()
     assert "the backup of 2026-11-23 12:00 UTC was restored" in found.text("notices")
     assert "appliance confirm-restore" in found.text("notices")
+
+
+def test_an_appliance_of_another_version_is_advice(patient: Patient) -> None:
+    patient.run("INSERT INTO ingest_instances (instance, name, version) VALUES ('here', 'hall', %s)", __version__)
+    patient.run("INSERT INTO ingest_instances (instance, name, version) VALUES ('there', 'attic', '0.0.1')")
+    for instance in ("here", "there"):
+        patient.run("INSERT INTO listening VALUES (%s, now() - interval '1 hour', now())", instance)
+    found = patient.examine()
+    assert found.having("advice") == {"peers"}
+    assert f"attic (there) is version 0.0.1, this one {__version__}" in found.text("peers")
+    assert "hall" not in found.text("peers")
 
 
 def test_a_schema_that_was_never_made_is_broken_and_the_rest_of_it_unseen(patient: Patient) -> None:

@@ -17,6 +17,8 @@ from appliance.broker.floods.record import FloodCause, Flooder
 from appliance.broker.room import BrokerRoom
 from appliance.broker.takeover import SharedClientId
 from appliance.clock import SystemClock
+from appliance.db import server
+from appliance.db.collations import ChangedCollation
 from appliance.db.migrations import shipped
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.process_metrics import Disk, ProcessMetrics
@@ -78,6 +80,21 @@ async def test_it_shows_the_message_balance(database: Database) -> None:
     for text in ("Message balance", "3,316,281", "3,309,871", "5,102", "1,231", "77 cleared", "Balanced"):
         assert text in html
     assert "Not balanced" not in html
+
+
+async def test_it_says_that_text_sorts_otherwise_than_in_the_indexes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def changed(_connection: object) -> list[ChangedCollation]:
+        return [ChangedCollation(None, "2.36", "2.41", ())]
+
+    async with page(database) as asking:
+        assert "Order of text" not in (await asking.get("/system")).text
+    monkeypatch.setattr(server, "changed", changed)
+    async with page(database) as asking:
+        html = (await asking.get("/system")).text
+    assert "the collation of the database was version 2.36, and is 2.41" in html
+    assert "appliance doctor --mend" in html
 
 
 async def test_it_shows_client_ids_that_two_tenants_use_and_who_is_shut_out(database: Database) -> None:
