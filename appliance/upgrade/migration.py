@@ -71,7 +71,7 @@ class Upgrade:
         if not self._agreed.despite_peers and (others := await attendance.take_alone(connection)):
             raise ApplianceError(_in_the_way(others))
         if not self._ground.place.login_is_role:
-            log.info("an external database is migrated without a copy: its backups are yours")
+            log.info("no copy is made of an external database before its migration: appliance backup makes one")
         elif self._agreed.without_copy:
             log.warning("the database is migrated without a copy, as asked for")
         elif self._copy is None:
