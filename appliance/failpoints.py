@@ -27,7 +27,6 @@ NAMES = frozenset(
         "before_slice_commit",
         "after_slice_commit",
         "upgrade_copied",
-        "upgrade_migrated",
         "backup_begun",
         "backup_half",
         "backup_written",

@@ -1,6 +1,8 @@
 """``appliance migrate``: bring the database's schema to this program's version, without starting the appliance."""
 
 import json
+import logging
+import sys
 from collections.abc import Sequence
 
 import click
@@ -17,6 +19,9 @@ from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
 from appliance.upgrade.migration import Agreed
 
+SHOWN = ("appliance.upgrade", "appliance.db.migrations")
+"""Loggers that a person at a terminal reads: the copy and the steps may take a while."""
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -30,6 +35,9 @@ def command(invocation: Invocation, as_json: bool, without_copy: bool, despite_p
     runs. Other appliances on the database have to be stopped: an older program does not know the new schema. With
     --despite-peers, those that run end by themselves.
     """
+    if sys.stderr.isatty():
+        for name in SHOWN:
+            logging.getLogger(name).setLevel(logging.INFO)
     agreed = Agreed(without_copy=without_copy, despite_peers=despite_peers)
     version, applied = trio.run(_migrate, invocation.config, agreed)
     if as_json:

@@ -186,4 +186,5 @@ async def _apply(connection: Connection[Any], migration: Migration, now: datetim
 def _failure(migration: Migration, error: psycopg.Error) -> str:
     position = error.diag.statement_position
     line = f" line {migration.text.count(chr(10), 0, int(position)) + 1}" if position else ""
-    return f"migration {migration.file_name}{line} failed, the schema is as before it: {str(error).strip()}"
+    told = error.diag.message_primary or str(error).strip()
+    return f"migration {migration.file_name}{line} failed, the schema is as before it: {told}"

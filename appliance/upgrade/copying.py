@@ -88,7 +88,6 @@ async def _make(ground: Ground, folder: Path, schema: int, target: int) -> Copy:
     log.info("copied and verified", file=str(path), bytes=written.bytes, seconds=round(written.seconds, 1))
     for removed in clear(ground.data_dir):
         log.info("removed the copy before an earlier upgrade", file=str(removed))
-    ground.failpoint("upgrade_copied")
     return Copy(path, schema, target, at)
 
 

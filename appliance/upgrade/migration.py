@@ -54,7 +54,7 @@ class Upgrade:
         ground = self._ground
         try:
             async with await connect(ground.place.conninfo(OWNER)) as connection:
-                done = await migrate(connection, clock=ground.clock, before=partial(self._before, connection))
+                return await migrate(connection, clock=ground.clock, before=partial(self._before, connection))
         except NewerDatabaseError as error:
             raise await refusal(error, ground.place, ground.data_dir) from error
         except ApplianceError as error:
@@ -62,8 +62,6 @@ class Upgrade:
                 raise
             told = f"{error}. A copy of the database as it was before the upgrade is {self._copy.path}"
             raise ApplianceError(told) from error.__cause__
-        ground.failpoint("upgrade_migrated")
-        return done
 
     async def _before(self, connection: Connection[Any], applied: Sequence[Applied], todo: Sequence[Migration]) -> None:
         schema, target = applied[-1].version, todo[-1].version
@@ -76,6 +74,7 @@ class Upgrade:
             log.warning("the database is migrated without a copy, as asked for")
         elif self._copy is None:
             self._copy = await copy_before(self._ground, connection, schema, target)
+            self._ground.failpoint("upgrade_copied")
 
 
 def _in_the_way(others: Sequence[attendance.Attendant]) -> str:
