@@ -8,6 +8,7 @@ import tarfile
 import time
 import tomllib
 from collections.abc import Mapping
+from importlib.metadata import distribution
 from io import BytesIO
 from pathlib import Path
 
@@ -241,7 +242,13 @@ def test_what_the_wheel_brings_along_the_single_file_does_too() -> None:
 
 
 def test_what_is_imported_by_name_is_named() -> None:
-    for package in ("appliance", "hypercorn", "psycopg", "psycopg_binary", "tzdata"):
+    for package in ("appliance", "hypercorn", "psycopg", "tzdata"):
         assert f'collect_submodules("{package}")' in SPEC, package
-    for package in ("tzdata",):
-        assert f'collect_data_files("{package}")' in SPEC, package
+    assert 'collect_data_files("tzdata")' in SPEC
+    folder = Path(str(distribution("psycopg-binary").locate_file("psycopg_binary")))
+    modules = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in {".py", ".so"}} - {"__init__"}
+    assert {name for name in modules if f'"psycopg_binary.{name}"' not in SPEC} == set()
+
+
+def test_nothing_under_the_gpl_goes_into_it() -> None:
+    assert '"readline"' in SPEC.partition("excludes=[")[2].partition("]")[0]

@@ -5,16 +5,20 @@ make one. It is entered as the trial of the image does it: as process 1, read-on
 noexec, as a user with no rights. The first claim that does not hold ends the trial with an error.
 """
 
+import json
 import os
 import sys
 import tempfile
 import time
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 
 from appliance.config import Log
 from appliance.logs import configure
+from release.notices import pinned
 from tests.image import content
 from tests.image.box import Box
 from tests.image.dockerfile import BuildStage
@@ -97,6 +101,23 @@ def commands_find_it(box: Box) -> None:
     claim(any(zones.glob("*/_internal/tzdata/zoneinfo/Europe/Oslo")), "time zones come along", zones)
 
 
+def it_starts_itself(box: Box, made: SetUp) -> None:
+    """Check that the running file starts itself once more, as pages have it do, and knows what is in it."""
+    with httpx.Client(cookies=made.cookies, timeout=60) as browser:
+        answered = browser.get(f"{WEB}/operator/system/support-bundle")
+    claim(answered.status_code == 200, "it starts itself once more, for a support bundle", answered.text)
+    with zipfile.ZipFile(BytesIO(answered.content)) as archive:
+        told = archive.read("CONTENTS.txt").decode()
+        versions = json.loads(archive.read("versions.json"))
+    claim("Missing:" not in told and versions["single_file"], "nothing is missing in it", told)
+    parts = {each["name"]: each for each in json.loads(box.run(PROGRAM, "sbom").stdout)["components"]}
+    bare = [
+        name for name, each in parts.items() if "pypi" in each["purl"] and not {"hashes", "licenses"} <= each.keys()
+    ]
+    claim(set(pinned()) <= set(parts) and not bare, "its bill of materials has every package", bare)
+    claim("## GPL-3.0" in box.run(PROGRAM, "version", "--notices").stdout, "it prints the third-party notices")
+
+
 def main() -> None:
     """Try ``dist/appliance`` on the Debian whose root file system is the first argument."""
     root = Path(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1] else None
@@ -131,9 +152,10 @@ def use(box: Box) -> None:
         until((box.data / "data/run.json").exists, box, "it becomes ready")
         figure(f"ready at its {start}", f"{time.monotonic() - began:.1f} s")
         if start == "first start":
-            first_message(box)
+            made = first_message(box)
             children_have_their_own_libraries(box)
             commands_find_it(box)
+            it_starts_itself(box, made)
         began = time.monotonic()
         box.run(PROGRAM, "version")
         figure("a command takes", f"{time.monotonic() - began:.2f} s")
