@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import psycopg
 import pytest
 import trio
 
-from appliance.backup.archive import open_backup
+from appliance.backup.archive import DumpPart, File, Manifest, open_backup, read_archive, write_archive
 from appliance.children.data_dir import open_data_dir, read_instance
 from appliance.cli.database import opened
 from appliance.config import load
@@ -29,6 +30,7 @@ from tests.support import fork_server, soak
 from tests.support.appliance_process import ApplianceProcess, empty_cluster
 from tests.support.couriers import SetClock
 from tests.support.http_sink import HttpSink, answers, sink_in_thread
+from tests.support.newer_program import newer_program
 from tests.support.postgres_server import Database
 from tests.support.publisher import TENANT
 from tests.system.test_alert_rules import token_of
@@ -229,6 +231,15 @@ def test_a_file_that_is_not_whole_is_refused_and_nothing_is_touched(old: Old, ne
             broken.write_bytes(changed)
             with pytest.raises(ApplianceError):
                 trio.run(plan, task)
+    for changes, way in (
+        ({"schema": 9999, "program": "9.0"}, "install version 9.0 or newer"),
+        ({"dump_major": 99}, "apt-get install postgresql-99"),
+        ({"database_bytes": 10**18}, "make room"),
+    ):
+        rewritten(old.backup, broken, **changes)
+        with pytest.raises(ApplianceError, match=way):
+            trio.run(plan, task)
+    broken.write_bytes(data[: length // 2])
     done = run(new, "restore", str(broken), "--replace")
     assert (done.returncode, done.stderr.startswith(f"error: {broken} cannot be used: ")) == (1, True), done.stderr
     wrong = run(new, "restore", str(old.backup), "--replace", APPLIANCE_BACKUP_PASSPHRASE=f"{PASSPHRASE} or not")
@@ -282,15 +293,28 @@ def test_an_external_database_takes_one_when_it_is_empty_and_a_killed_restore_go
     with psycopg.connect(elsewhere) as connection:
         assert connection.execute("SELECT count(*) FROM delivery_jobs WHERE status = 'PENDING'").fetchall() == [(0,)]
         assert connection.execute("SELECT count(*) FROM restores WHERE confirmed_at IS NULL").fetchall() == [(1,)]
-    done = run(new, "restore", str(plain), "--json")
+    new.program = newer_program(tmp_path / "newer", "CREATE TABLE newer (n integer);")
+    done = new.invoke("restore", str(plain), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"]["device_registry"] == 1
+    report = json.loads(done.stdout)
+    assert (report["rows"]["device_registry"], report["migrations"]) == (1, 1), "an older backup is migrated"
     assert (new.data_dir / "instance.json").read_bytes() == (old.process.data_dir / "instance.json").read_bytes()
-    again = run(new, "restore", str(plain), "--replace", "--json")
+    again = new.invoke("restore", str(plain), "--replace", "--json")
     assert again.returncode == 0, "until somebody confirms it, the same backup may be restored again"
     assert new.command("confirm-restore")["confirmed"]
-    refused = run(new, "restore", str(plain), "--replace")
+    refused = new.invoke("restore", str(plain), "--replace")
     assert (refused.returncode, "is not empty" in refused.stderr) == (1, True), refused.stderr
+
+
+def rewritten(backup: Path, target: Path, **changes: Any) -> None:
+    """Write a backup once more, plain, with another manifest."""
+    with open_backup(backup, PASSPHRASE) as stream:
+        manifest, *entries = read_archive(stream)
+    assert isinstance(manifest, Manifest)
+    files = {entry.name: entry.data for entry in entries if isinstance(entry, File)}
+    dump = [entry.data for entry in entries if isinstance(entry, DumpPart)]
+    with target.open("wb") as out:
+        write_archive(out, msgspec.structs.replace(manifest, **changes), files, dump)
 
 
 def ignore(_what: str, _count: int) -> None:
