@@ -54,3 +54,8 @@ def is_due(dates: Dates, moment: Moment) -> bool:
     if not moment.trusted:
         return False
     return moment.now >= dates.ends - RENEWED or moment.now < dates.begins + LEAST_BEFORE
+
+
+def within(dates: Dates, end: datetime) -> Dates:
+    """Return dates that go no further than ``end``, that of the authority."""
+    return dates if dates.ends <= end else Dates(min(dates.begins, end - LIFE), end)

@@ -9,7 +9,7 @@ from appliance.children.files import make_folder, write_atomically
 from appliance.errors import ApplianceError
 from appliance.service_clock.build_date import BUILD_DATE
 from appliance.tls.authority import Authority, AuthorityError, issue, make_authority, read_authority
-from appliance.tls.dates import Dates, Moment, dates_of_new, is_due
+from appliance.tls.dates import Dates, Moment, dates_of_new, is_due, within
 from appliance.tls.names import Names
 from appliance.tls.pair import Files, Pair, PairError, read_pair
 
@@ -44,9 +44,12 @@ class OwnCertificate:
             self._leaf = self._read_leaf(self.authority)
         wanted, leaf = names.within(self.authority.domains), self._leaf
         dates = None if leaf is None else Dates(leaf.leaf.not_valid_before_utc, leaf.leaf.not_valid_after_utc)
-        if leaf is None or dates is None or is_due(dates, moment) or not leaf.names.covers(wanted):
+        new = within(dates_of_new(moment, dates), self.authority.not_after)
+        # At the end of its authority a certificate is due, and another one would not hold any longer.
+        due = dates is None or (is_due(dates, moment) and new != dates)
+        if leaf is None or due or not leaf.names.covers(wanted):
             try:
-                leaf = self._issue(self.authority, wanted, dates_of_new(moment, dates))
+                leaf = self._issue(self.authority, wanted, new)
             except OSError as error:
                 if leaf is None:
                     raise

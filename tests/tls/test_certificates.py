@@ -212,6 +212,19 @@ async def test_an_authority_that_a_clock_in_2036_has_made_is_accepted_today(tmp_
         assert certificates.ca is made, "devices need not trust another one"
 
 
+async def test_a_clock_past_the_end_of_the_authority_stops_nothing_and_heals(tmp_path: Path) -> None:
+    clock = _clock()
+    right, clock.at = clock.at, datetime(2099, 1, 1, tzinfo=UTC).timestamp()
+    certificates = _certificates(tmp_path, lambda: names_of(["gw"]), clock)
+    async with _running(certificates) as running:
+        first = _known(certificates.web)
+        await running.look()
+        assert (certificates.web, running.changes) == (first, 0), "it is not issued again and again"
+        clock.at = right
+        await running.look()
+        assert _known(certificates.web).not_after < datetime.fromtimestamp(right, UTC) + 400 * DAY
+
+
 async def test_names_that_the_authority_may_not_sign_are_left_out_and_told_once(tmp_path: Path) -> None:
     names = ["gw", LAN]
     certificates = _certificates(tmp_path, lambda: names_of(names), _clock())

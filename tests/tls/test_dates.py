@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from appliance.service_clock.build_date import BUILD_DATE
-from appliance.tls.dates import LIFE, Dates, Moment, dates_of_new, is_due
+from appliance.tls.dates import LIFE, Dates, Moment, dates_of_new, is_due, within
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 NOW = BUILD_DATE + 100 * DAY
@@ -42,6 +42,12 @@ def test_in_doubt_the_first_has_the_build_date_and_later_ones_the_dates_of_the_o
 def test_in_doubt_a_program_that_is_older_than_a_certificate_may_be_goes_by_service_time() -> None:
     late = BUILD_DATE + 500 * DAY
     assert dates_of_new(Moment(late, False), None) == Dates(late - DAY, late - DAY + LIFE)
+
+
+def test_it_goes_no_further_than_its_authority() -> None:
+    assert within(ISSUED, ISSUED.ends) == ISSUED
+    end = NOW + 10 * DAY
+    assert within(ISSUED, end) == Dates(end - LIFE, end)
 
 
 def test_what_a_clock_in_2036_has_issued_is_issued_anew_once_it_is_right() -> None:
