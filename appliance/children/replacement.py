@@ -34,7 +34,7 @@ RUN_FILE = "run.json"
 STAYS = frozenset({BUILT, JOURNAL, "appliance.lock", "clock.json", RUN_FILE, "sockets", RESERVE, COPIES, "lost+found"})
 """Belong to the place, not to the appliance whose data are there: the clock's record is of this machine."""
 SERVERS = frozenset({"postgres", "initdb", "mosquitto"})
-KILL_SECONDS = 10.0
+ASK_SECONDS, KILL_SECONDS = 5.0, 10.0
 POLL_SECONDS = 0.02
 
 Step = Callable[[], None]
@@ -107,16 +107,19 @@ def discard(path: Path) -> None:
 
 
 def end_servers(folder: Path) -> None:
-    """End the servers that a killed process left in folders of ``folder``, whose data nobody needs. Raises as kill."""
-    deadline = time.monotonic() + KILL_SECONDS
+    """End the servers that a killed process left in folders of ``folder``, whose data nobody needs.
+
+    Asked first: Postgres leaves a segment of shared memory when it is killed. Raises ApplianceError when one stays.
+    """
+    began = time.monotonic()
     folders = [folder / name for name in ("postgres", "postgres.new", "mosquitto")]
     while found := [process for place in folders for process in leftovers(place, SERVERS)]:
         for process in found:
             try:
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(process.pid, signal.SIGINT if time.monotonic() - began < ASK_SECONDS else signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > ASK_SECONDS + KILL_SECONDS:
             raise ApplianceError(f"processes still work on {folder}: {', '.join(str(one.pid) for one in found)}")
         time.sleep(POLL_SECONDS)
 

@@ -1,6 +1,9 @@
 """The content of a data folder is replaced as a whole: killed anywhere, the old one or the new one is there."""
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +99,18 @@ def test_a_damaged_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
     ):
         pass
     assert (tmp_path / replacement.BUILT / "instance.json").exists()
+
+
+def test_a_server_that_a_killed_restore_left_is_ended_before_its_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replacement, "ASK_SECONDS", 0.2)
+    prepare(tmp_path)
+    place = tmp_path / replacement.BUILT / "postgres"
+    deaf = "trap '' INT; exec -a postgres /bin/sleep 60"
+    with subprocess.Popen(["/bin/bash", "-c", deaf], cwd=place) as server:
+        while b"postgres" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()[:8]:
+            time.sleep(0.01)
+        with locked_data_dir(tmp_path):
+            assert server.wait(10) == -signal.SIGKILL
+    assert read(tmp_path) == OLD | PLACE
