@@ -82,6 +82,10 @@ class CertificateSource(Protocol):
     def troubles(self) -> Mapping[str, str]:
         """Return why the files of a listener cannot be used, by ``web`` and ``broker``: the ones before go on."""
 
+    @property
+    def left_out(self) -> Sequence[str]:
+        """Return the names of this machine that our own CA may not sign: no certificate of it is for them."""
+
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` in the loop after each change."""
 

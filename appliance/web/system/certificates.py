@@ -48,6 +48,8 @@ class AuthorityView(msgspec.Struct, frozen=True):
     fingerprint: str
     """The SHA-256 in hex, with colons."""
     not_after: float
+    left_out: Sequence[str]
+    """Names of this machine that it may not sign: they were configured after it was made."""
 
 
 class TlsView(msgspec.Struct, frozen=True):
@@ -67,7 +69,9 @@ def tls_view(certificates: CertificateSource, now: float, *, trusted: bool) -> T
             for listener, one in found.items()
             if one is not None
         ],
-        authority=None if authority is None else AuthorityView(authority.fingerprint, authority.not_after.timestamp()),
+        authority=None
+        if authority is None
+        else AuthorityView(authority.fingerprint, authority.not_after.timestamp(), certificates.left_out),
     )
 
 

@@ -43,6 +43,8 @@ class TrustPage:
     """None where no device needs the CA."""
     unknown_host: str | None
     """The host that this browser asked for, if no certificate is for it."""
+    may_not_sign: bool
+    """Whether that is so because the CA was made before the name was configured."""
 
 
 def blueprint(platform: Platform, templates: Templates, listener: ListenerAddress) -> Blueprint:
@@ -74,6 +76,7 @@ def _page(
     certificates: CertificateSource, authority: ShownAuthority, listener: ListenerAddress, host: str
 ) -> TrustPage:
     web, broker = certificates.web, certificates.broker
+    unknown = _not_named(host, [one.names for one in (web, broker) if one is not None and one.own])
     parts = authority.fingerprint.split(":")
     step = -(-len(parts) // FINGERPRINT_LINES)
     hex_lines = [":".join(parts[start : start + step]) for start in range(0, len(parts), step)]
@@ -87,7 +90,8 @@ def _page(
         https_url=f"https://{host}/",
         for_browsers=web is not None and web.own,
         mqtt_command=listener.command(host, "TENANT/device/DEVICE", "PASSWORD") if for_devices else None,
-        unknown_host=_not_named(host, [one.names for one in (web, broker) if one is not None and one.own]),
+        unknown_host=unknown,
+        may_not_sign=unknown in certificates.left_out,
     )
 
 

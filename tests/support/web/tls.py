@@ -48,6 +48,7 @@ class NoCertificates:
     broker: Shown | None = None
     ca: PublicAuthority | None = None
     troubles: Mapping[str, str] = MappingProxyType({})
+    left_out: Sequence[str] = ()
     tls: ServerTls | None = None
     """Of the dashboard's port."""
 

@@ -46,10 +46,19 @@ async def test_the_page_and_the_api_show_them(database: Database) -> None:
     certificates.web, certificates.broker = shown(own=False), shown()
     certificates.ca = PublicAuthority(Authority())
     certificates.troubles = {"web": "/etc/web.pem is half written"}
+    certificates.left_out = ("edge.example.com",)
     async with over(database, certificates=certificates) as served, client(served.url, operator) as asking:
         page = (await asking.get("/system")).text
         found = (await asking.get("/operator/system")).json()["tls"]
-    for said in ("edge-1, 10.0.0.7", "4 May 2027", "another CA", "own CA", "/etc/web.pem is half written", "/trust"):
+    for said in (
+        "edge-1, 10.0.0.7",
+        "4 May 2027",
+        "another CA",
+        "own CA",
+        "/etc/web.pem is half written",
+        "edge.example.com",
+        "/trust",
+    ):
         assert said in page
     assert certificates.ca.fingerprint in page.replace("<wbr>", "")
     assert [(one["listener"], one["signer"]) for one in found["certificates"]] == [
@@ -57,6 +66,7 @@ async def test_the_page_and_the_api_show_them(database: Database) -> None:
         ("broker", Signer.OWN.value),
     ]
     assert found["authority"]["fingerprint"] == certificates.ca.fingerprint
+    assert found["authority"]["left_out"] == ["edge.example.com"]
 
 
 async def test_without_tls_the_page_has_no_card(database: Database) -> None:

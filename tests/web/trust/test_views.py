@@ -83,6 +83,16 @@ async def test_an_address_that_no_certificate_names_is_told_of(certificates: Fil
             assert "No certificate is for" not in plain_text(await page_at(served, named))
 
 
+async def test_a_name_that_the_ca_may_not_sign_is_not_to_be_added_again(certificates: FileCertificates) -> None:
+    certificates.left_out = ("late.example.com",)
+    async with without_database(certificates=certificates, public_url="https://late.example.com") as served:
+        text = plain_text(await page_at(served, "late.example.com"))
+        assert "No certificate is for late.example.com." in text
+        assert "appliance doctor says what to do" in text
+        assert "web.tls_names" not in text
+        assert "web.tls_names" in plain_text(await page_at(served, "10.1.2.3"))
+
+
 async def test_for_devices_alone_browsers_have_nothing_to_do(certificates: FileCertificates) -> None:
     certificates.broker, certificates.web = certificates.web, None
     certificates.tls = None
