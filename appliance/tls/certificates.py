@@ -133,7 +133,7 @@ class Certificates:
     async def open(self) -> None:
         """Make or read what there is. Raises ApplianceError for what people have to mend."""
         try:
-            found = await trio.to_thread.run_sync(self._look)
+            found = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
         except OSError as error:
             where = error.filename or "the folder of certificates"
             raise ApplianceError(
@@ -153,7 +153,7 @@ class Certificates:
 
     async def look(self) -> float | None:
         """Look once, and tell what has changed. Returns the seconds after which to look again, None for the usual."""
-        found = await trio.to_thread.run_sync(self._look)
+        found = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
         before, self._current = self._current, {**self._current, **found.certificates}
         # Told when they fail twice in a row: whoever replaces two files is between both for a moment.
         unsure, self._unsure = self._unsure, found.troubles

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -142,6 +143,28 @@ async def test_a_change_of_the_clock_or_of_addresses_is_looked_at_before_the_int
         with trio.fail_after(module.LOOK_SECONDS / 2):
             await changed.wait()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_disk_that_hangs_holds_up_no_stop(tmp_path: Path) -> None:
+    hanging, over = threading.Event(), threading.Event()
+
+    def names() -> Names:
+        """Hang from the second look on, as a file on a dead network share does."""
+        if certificates.ca is not None:
+            hanging.set()
+            over.wait(PATIENCE_SECONDS)
+        return names_of(["gw"])
+
+    certificates = _certificates(tmp_path, names, _clock())
+    await certificates.open()
+    try:
+        with trio.fail_after(PATIENCE_SECONDS / 2):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(certificates.run)
+                await trio.to_thread.run_sync(hanging.wait, PATIENCE_SECONDS)
+                nursery.cancel_scope.cancel()
+    finally:
+        over.set()
 
 
 async def test_it_is_renewed_before_its_end(tmp_path: Path) -> None:
