@@ -75,6 +75,11 @@ def test_every_reason_not_to_run_a_command_is_needed() -> None:
     assert [start for start in NOT_RUN if not any(line.startswith(start) for line in lines)] == []
 
 
+def test_the_tests_that_the_reasons_name_exist() -> None:
+    named = [found for reason in NOT_RUN.values() for found in re.findall(r"tests/[\w/]+\.py", reason)]
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_shell_and_python_can_be_read(name: str) -> None:
     for line in commands(name):
