@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from appliance.doctor import backups, certificates, counts, files, machine, process, restores, rights, schema, settings
+from appliance.doctor import (
+    backups,
+    certificates,
+    counts,
+    files,
+    machine,
+    process,
+    restores,
+    rights,
+    schema,
+    settings,
+    time_zones,
+)
 from appliance.doctor.check import Check
 
 CHECKS: tuple[Check[Any], ...] = (
@@ -77,6 +89,7 @@ CHECKS: tuple[Check[Any], ...] = (
     ),
     Check("backups", "The last night's backup can be restored.", backups.look_at_backups, backups.judge_backups),
     Check("clock", "P24: the clock is right, or harms nothing.", machine.look_at_clock, machine.judge_clock),
+    Check("time_zones", "Local times are those of their zones.", time_zones.look_at_zones, time_zones.judge_zones),
     Check("disk", "P3: there is room for what comes in.", machine.look_at_disk, machine.judge_disk),
     Check("ports", "Devices and people reach the appliance.", machine.look_at_ports, machine.judge_ports),
     Check(

@@ -8,6 +8,7 @@ from pathlib import Path
 STATUS = "var/lib/dpkg/status"
 PINNED = "usr/share/appliance/debian-packages"
 """What ``apt-cache show`` said when the image was built: the only place where the hashes of packages are kept."""
+COPYRIGHT = "usr/share/doc/{}/copyright"
 LICENCE = re.compile(r"^License: *([^\s,].*?) *$", re.MULTILINE)
 """In a copyright file in the machine-readable form of Debian."""
 
@@ -20,7 +21,7 @@ class DebianPackage:
     version: str
     architecture: str
     licences: tuple[str, ...]
-    """As its copyright file names them, in Debian's words; empty if it is not machine-readable."""
+    """As its copyright file names them, in Debian's words; the file itself if only people can read it."""
     sha256: str | None
     """Of the package's file; None where it is not known any more."""
 
@@ -65,7 +66,7 @@ def _paragraphs(path: Path) -> Iterator[dict[str, str]]:
 
 def _licences(root: Path, name: str) -> tuple[str, ...]:
     try:
-        text = (root / "usr/share/doc" / name / "copyright").read_text(errors="replace")
+        text = (root / COPYRIGHT.format(name)).read_text(errors="replace")
     except OSError:
         return ()
-    return tuple(sorted(set(LICENCE.findall(text))))
+    return tuple(sorted(set(LICENCE.findall(text)))) or (f"see /{COPYRIGHT.format(name)}",)

@@ -109,3 +109,15 @@ GROUP BY tenant_id, device_id HAVING count(*) > 1 ORDER BY 2, 3
 -- name: alerts_twice
 SELECT 'the open alert', tenant_id, fingerprint::text, count(*) FROM fleet_alert WHERE status <> 'CLOSED'
 GROUP BY tenant_id, fingerprint HAVING count(*) > 1 ORDER BY 2, 3
+
+-- name: stored_zones
+SELECT zone, count(*) FROM (
+  SELECT time_zone AS zone FROM tenants
+  UNION ALL SELECT time_zone FROM sites
+  UNION ALL SELECT time_zone FROM users
+  UNION ALL SELECT time_zone FROM maintenance_windows
+  UNION ALL SELECT quiet_zone FROM integration_routes
+) AS every
+WHERE zone IS NOT NULL
+GROUP BY zone
+ORDER BY zone

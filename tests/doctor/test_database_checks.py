@@ -269,3 +269,14 @@ def test_days_that_have_gone_to_make_room_are_not_missed() -> None:
     assert missing([*ago, ahead[1]]) == [ahead[0]]
     assert missing(ahead) == [today]
     assert missing([]) == [*reversed(ago), *ahead]
+
+
+def test_a_time_zone_that_the_machine_lacks_is_broken_and_an_old_name_is_advice(patient: Patient) -> None:
+    patient.run("UPDATE tenants SET time_zone = 'Mars/Olympus' WHERE tenant_id = 'acme'")
+    found = patient.examine()
+    assert found.having("broken") == {"time_zones"}
+    assert "Mars/Olympus is unknown to this machine" in found.text("time_zones")
+    patient.run("UPDATE tenants SET time_zone = 'US/Eastern' WHERE tenant_id = 'acme'")
+    found = patient.examine()
+    assert (found.having("broken"), found.status("time_zones")) == (frozenset(), "advice")
+    assert "US/Eastern is called America/New_York now" in found.text("time_zones")

@@ -18,8 +18,8 @@ SECRET_NAMES = frozenset(
     {".env", ".git-credentials", ".netrc", ".npmrc", ".pypirc", "credentials", "id_ecdsa", "id_ed25519", "id_rsa"}
     | {"instance.json", "keys.json", "pip.conf"}
 )
-WRITTEN = frozenset({"etc", "home", "opt", "root", "srv", "tmp", "var"})
-"""Folders that a build writes to; what Debian ships has examples of addresses in it."""
+WRITTEN = frozenset({"etc", "home", "root", "srv", "tmp", "var"})
+"""Folders that a build writes to; what Debian and the appliance ship has examples of addresses in it."""
 IN_AN_ADDRESS = rb"\b[a-z][a-z0-9+.-]+://[\w.%+-]+:(?!PASSWORD@)[^\s/@:\"'{}<>$%]{8,}@[\w.-]+"
 TCP_LISTEN = "0A"
 LOOPBACK = ("0100007F", "00000000000000000000000001000000")

@@ -44,7 +44,7 @@ def test_secrets_are_found_by_their_names_and_in_addresses_that_a_build_wrote(tm
         "etc/sources": "deb https://kim:long-password@mirror.example/debian\n",
         "usr/lib/example.py": "postgresql://user:password@host/x",
         "etc/plain": "https://mirror.example/a:b@c",
-        "opt/template": "amqp://{user}:{password}@host",
+        "var/template": "amqp://{user}:{password}@host",
         "opt/comment": "# postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     }
     for name, text in texts.items():
