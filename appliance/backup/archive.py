@@ -22,7 +22,7 @@ from appliance.errors import ApplianceError
 
 FORMAT = 1
 """Of the archive. A later one that this program cannot read has a higher number."""
-PART = 4 * 1024 * 1024
+PART = 1024 * 1024
 """Bytes of a part of the dump: what is held in memory at once."""
 MAX_FILE = 4 * 1024 * 1024
 """Bytes of a small file at most."""
