@@ -23,20 +23,30 @@ async def follow_addresses(
     """Call ``changed`` after each change, for ever. Where the kernel has no netlink, never."""
     task_status.started()
     try:
-        netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        netlink = _open_netlink()
     except OSError as error:
         log.info("changes of addresses are not told at once", cause=str(error))
         activity().doing("the kernel does not tell changes of addresses")
         await trio.sleep_forever()
     with netlink:
-        netlink.setblocking(False)
-        netlink.bind((0, _IPV4_ADDRESSES | _IPV6_ADDRESSES))
         while True:
             activity().doing("waits for a change of addresses")
             await trio.lowlevel.wait_readable(netlink)
             await trio.sleep(SETTLE_SECONDS)
             _drain(netlink)
             changed()
+
+
+def _open_netlink() -> socket.socket:
+    """Return a socket that hears of addresses. Raises OSError: gVisor has netlink, and refuses to tell of changes."""
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    try:
+        netlink.setblocking(False)
+        netlink.bind((0, _IPV4_ADDRESSES | _IPV6_ADDRESSES))
+    except OSError:
+        netlink.close()
+        raise
+    return netlink
 
 
 def _drain(netlink: socket.socket) -> None:

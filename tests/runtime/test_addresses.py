@@ -1,9 +1,15 @@
 """The addresses of this machine, as others reach it, and the kernel's word of a change."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import pytest
+import trio
+import trio.testing
+
+from appliance.runtime import address_changes
 from appliance.runtime.addresses import all_addresses, lan_addresses, lasting_v6
 from tests.support.lan import Lan
 from tests.support.project import ROOT
@@ -57,3 +63,19 @@ fd120000000000000000000000000005 04 40 00 80     eth2
 def test_those_that_devices_are_told_are_among_them() -> None:
     assert {one for one in lan_addresses() if not one.startswith("127.")} <= set(all_addresses())
     assert not any(one.startswith(("127.", "fe80")) or one == "::1" for one in all_addresses())
+
+
+class Deaf(socket.socket):
+    """A socket of a kernel that has netlink and tells no changes, such as gVisor's."""
+
+    def bind(self, _address: object) -> None:
+        """Refuse, as that does."""
+        raise PermissionError("Operation not permitted")
+
+
+async def test_a_kernel_that_does_not_tell_changes_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", Deaf)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(address_changes.follow_addresses, lambda: None)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()

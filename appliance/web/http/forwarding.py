@@ -49,8 +49,8 @@ class Forwarding:
     def __init__(self, trusted: Iterable[str], public_url: str | None, *, own_tls: bool) -> None:
         self._trusted = tuple(ip_network(text, strict=False) for text in trusted)
         public = urlsplit(public_url or "")
-        by_proxy = public.scheme == "https" and not own_tls
-        self._tls_host = public.netloc.lower().encode() if by_proxy else None
+        self._public_host = public.netloc.lower().encode() if public.scheme == "https" else None
+        self._tls_host = None if own_tls else self._public_host
 
     def trusts(self, peer: str) -> bool:
         """Return whether an address is that of a proxy whose headers count."""
@@ -73,6 +73,14 @@ class Forwarding:
         if host is not None and host.lower() == self._tls_host:
             scheme = "https"
         return Sender(address, scheme, host, self._is_here(peer, headers, http_version))
+
+    def https_host(self, peer: str, host: bytes) -> bytes:
+        """Return the host and port of https for who has asked for ``host`` over plain HTTP: the same port.
+
+        Without one it is 80, which a browser would not try for https. A proxy, and ``web.public_url``, have 443 for it.
+        """
+        has_port = b":" in host.rpartition(b"]")[2]
+        return host if has_port or self.trusts(peer) or host.lower() == self._public_host else host + b":80"
 
     def _client(self, peer: str, written: list[bytes]) -> tuple[str, int]:
         """Return the first address from the right that is no trusted proxy, and how many addresses stand right of it.

@@ -75,6 +75,8 @@ class RequestLimits:
 RESERVED_FILES = 56
 """Files that the rest of the process may open: the pools, broker, children, deliveries. It has about 25 when idle."""
 FEWEST_CONNECTIONS = 8
+MOST_TURNED_AWAY = 16
+"""Connections that wait at once for the answer that there is no place: less than a third of the reserved files."""
 
 
 def affordable_connections(wanted: int, files: int) -> int:

@@ -44,16 +44,16 @@ OPEN_PATHS = (
 """The whole policy. A test asks every route."""
 
 
-def judge_plain(head: RequestHead, *, plain: bool) -> RequestVerdict | None:
+def judge_plain(head: RequestHead, https_host: bytes, *, plain: bool) -> RequestVerdict | None:
     """Return what a plain request gets in place of an answer, or None. Its Host has been judged before.
 
-    ``plain``: ``web.plain``.
+    ``https_host``: where it is answered over TLS. ``plain``: ``web.plain``.
     """
     path = head.target.partition(b"?")[0]
     if any(one.takes(path, head.method) for one in OPEN_PATHS if plain or one.always):
         return None
     if head.method in READING and not _opens_websocket(path, head):
-        location = b"https://" + (head.host or b"") + head.target
+        location = b"https://" + https_host + head.target
         return RequestVerdict(HTTPStatus.TEMPORARY_REDIRECT, f"See {location.decode('latin1')}", location)
     problem = problem_body(HTTPStatus.FORBIDDEN, CODE, DETAIL) if is_for_programs(path.decode("latin1")) else None
     return RequestVerdict(HTTPStatus.FORBIDDEN, DETAIL, problem=problem)

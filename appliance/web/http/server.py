@@ -144,8 +144,10 @@ class _Protocol(H11Protocol):
 
     def _judge_plain(self, head: RequestHead) -> RequestVerdict | None:
         """Judge a request that its browser sent over plain HTTP, though it can have TLS."""
-        tls = self._server.tls
-        return None if tls is None or self._sender.scheme == "https" else judge_plain(head, plain=tls.plain)
+        tls, forwarding = self._server.tls, self._server.forwarding
+        if tls is None or self._sender.scheme == "https":
+            return None
+        return judge_plain(head, forwarding.https_host(self._peer, head.host or b""), plain=tls.plain)
 
     def _count_client(self, sender: Sender) -> RequestVerdict | None:
         """Count the request for the client that a trusted proxy names; return why it is refused, or None."""
@@ -275,6 +277,7 @@ class _Server:
         self._slots = ConnectionSlots(app.limits)
         self.clients = ConnectionSlots(app.limits)
         self._arriving: set[trio.CancelScope] = set()
+        self._turned_away = trio.Semaphore(hardening.MOST_TURNED_AWAY)
         self._open: set[PeerStream] = set()
         self._empty = trio.Event()
 
@@ -347,15 +350,20 @@ class _Server:
             stream.abort()
 
     async def _reject(self, accepted: trio.SocketStream) -> None:
-        """Answer 503; a client that wants TLS can read no answer without the handshake, and gets none."""
+        """Answer 503; a client that wants TLS can read no answer without the handshake, and gets none.
+
+        Nobody gets one while many wait for it: each holds a file, and a flood would take those of everything else.
+        """
         status = HTTPStatus.SERVICE_UNAVAILABLE
         head = [f"HTTP/1.1 {status.value} {status.phrase}", f"retry-after: {hardening.RETRY_AFTER}"]
         head += ["connection: close", "content-length: 0"]
         head += [f"{name.decode()}: {value.decode()}" for name, value in hardening.SECURITY_HEADERS]
-        if self.tls is None or not await begins_handshake(accepted):
-            stream = PeerStream(accepted, None, send_time=self.limits.send_time)
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await stream.send_all("\r\n".join([*head, "", ""]).encode())
+        if self._turned_away.value:
+            async with self._turned_away:
+                if self.tls is None or not await begins_handshake(accepted):
+                    stream = PeerStream(accepted, None, send_time=self.limits.send_time)
+                    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                        await stream.send_all("\r\n".join([*head, "", ""]).encode())
         await accepted.aclose()
 
 

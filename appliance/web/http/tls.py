@@ -102,8 +102,17 @@ class ServerTls:
         self.failures = HandshakeFailures()
         self._certificates = certificates
         self._shown = self._present()
-        self.context = server_context(self._shown)
+        self._context = server_context(self._shown)
+        self._behind = False
+        """Whether the present certificate could not be loaded: too many files may be open just now."""
         certificates.subscribe(self._renew)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Return the context of the next handshake; a certificate that could not be loaded is tried again."""
+        if self._behind:
+            self._load()
+        return self._context
 
     @property
     def names(self) -> Sequence[str]:
@@ -117,13 +126,19 @@ class ServerTls:
 
     def _renew(self) -> None:
         """Show the present certificate from the next handshake on; open connections stay as they are."""
+        self._behind = False
+        self._load()
+
+    def _load(self) -> None:
         try:
             shown = self._present()
-            self.context = server_context(shown)
+            self._context = server_context(shown)
         except (OSError, ssl.SSLError, LookupError) as error:
-            log.error("the new certificate cannot be used, the old one goes on", error=str(error))
+            note = log.debug if self._behind else log.error  # the others of a row say nothing new
+            note("the new certificate cannot be used, the old one goes on", error=str(error))
+            self._behind = True
             return
-        self._shown = shown
+        self._shown, self._behind = shown, False
         log.info("new certificate for the dashboard", names=list(shown.names))
 
     def _present(self) -> ShownCertificate:

@@ -110,6 +110,13 @@ async def test_a_foreign_host_is_refused_and_never_redirected_to(tmp_path: Path)
             assert urlsplit(found[1].decode()).netloc == "edge.example:8080"
 
 
+@pytest.mark.parametrize("host", ["edge.example", "192.168.1.20", "[fd12::20]"])
+async def test_who_came_to_port_80_is_sent_to_tls_on_that_port(tmp_path: Path, host: str) -> None:
+    async with served_with(tmp_path, plain=True) as served, http_client() as client:
+        answer = await client.get(f"http://127.0.0.1:{served.port}/devices", headers={"Host": host})
+        assert answer.headers["location"] == f"https://{host}:80/devices"
+
+
 async def test_the_public_address_is_no_proof_of_tls_where_the_appliance_speaks_it_itself(tmp_path: Path) -> None:
     async with served_with(tmp_path, plain=True, public_url="https://edge.example") as served, http_client() as client:
         answer = await client.get(f"http://127.0.0.1:{served.port}/sign-in", headers={"Host": "edge.example"})

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from trio_websocket import WebSocketConnection, wrap_client_stream
 
 from appliance.web.access.auth import OPEN, allow
+from appliance.web.http import stream as byte_stream
 from appliance.web.http.cookies import SESSION
-from appliance.web.http.hardening import HostPolicy, RequestLimits
+from appliance.web.http.hardening import MOST_TURNED_AWAY, HostPolicy, RequestLimits
 from appliance.web.http.tls import HandshakeFailures
 from tests.support.busy import within
 from tests.support.certificates import Authority
@@ -138,6 +139,17 @@ async def test_a_handshake_holds_its_place_and_the_next_is_answered_in_its_own_l
         assert await served.exchange(b"\x16\x03\x01\x00\x05hello") == b""
 
 
+async def test_a_flood_of_silent_connections_holds_few_files_besides_its_places(
+    certificates: FileCertificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(byte_stream, "GLANCE", 60.0)
+    limits = RequestLimits(handshake_time=60, connections=1)
+    async with without_database(certificates=certificates, limits=limits) as served, AsyncExitStack() as opened:
+        for _ in range(1 + MOST_TURNED_AWAY):
+            await opened.enter_async_context(await served.connect())
+        assert await served.exchange(b"") == b"", "one more is closed without an answer"
+
+
 async def test_a_flood_of_garbage_is_one_line_of_the_log(certificates: FileCertificates) -> None:
     with structlog.testing.capture_logs() as lines:
         async with without_database(certificates=certificates) as served:
@@ -220,7 +232,22 @@ async def test_a_certificate_that_does_not_fit_its_key_is_refused_and_the_old_on
                 certificates.show(chain, before.key_file)
                 async with await handshake(served, certificates.client()) as stream:
                     assert leaf_of(stream) == shown
-        assert [line["log_level"] for line in lines] == ["error"] * 3
+        assert [line["log_level"] for line in lines if line["log_level"] != "debug"] == ["error"] * 3
+
+
+async def test_a_certificate_that_could_not_be_loaded_is_tried_again_at_the_next_handshake(
+    certificates: FileCertificates, authority: Authority, tmp_path: Path
+) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    chain, key_file = authority.certificate("localhost", key=key).files(tmp_path)
+    aside = chain.rename(tmp_path / "aside.pem")
+    async with without_database(certificates=certificates) as served:
+        certificates.show(chain, key_file, ("localhost",))
+        async with await handshake(served, certificates.client()) as stream:
+            before = leaf_of(stream)
+        aside.rename(chain)
+        async with await handshake(served, certificates.client()) as stream:
+            assert leaf_of(stream) != before
 
 
 async def test_each_name_of_the_certificate_is_answered_to_from_the_moment_it_is_there(
