@@ -6,6 +6,7 @@ with its session: neither a clock nor a row that a killed process left behind ha
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -29,6 +30,10 @@ CHECK_SECONDS = 2.0
 LEAVING_SECONDS = 2.0
 """Seconds for the server to notice that a program has ended which was stopped, or killed, just now."""
 LOOK_SECONDS = 0.1
+SINCE_SCHEMA = 38
+"""Programs that know this schema hold the lock; older ones are known by their listening alone."""
+LISTENING_SECONDS = 7.0
+"""Within them the record of a program that listens moves on: every 5 seconds."""
 
 log = structlog.get_logger(__name__)
 
@@ -111,6 +116,27 @@ async def take_alone(connection: Connection[Any]) -> list[Attendant]:
             return there or [Attendant(None, None, None)]
         await trio.sleep(LOOK_SECONDS)
     return []
+
+
+async def listeners(connection: Connection[Any]) -> list[Attendant]:
+    """Return appliances of programs that hold no lock yet: their listening moves on while it is watched."""
+    try:
+        before = await _listening(connection)
+        with trio.move_on_after(LISTENING_SECONDS if before else 0):
+            while True:
+                await trio.sleep(LOOK_SECONDS)
+                with trio.CancelScope(shield=True):  # a statement that is broken off would end the session
+                    after = await _listening(connection)
+                if moved := [attendant for attendant, at in after.items() if at != before.get(attendant)]:
+                    return moved
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):  # a schema from before there were peers
+        pass
+    return []
+
+
+async def _listening(connection: Connection[Any]) -> dict[Attendant, datetime]:
+    cursor = await connection.execute(STATEMENTS["newest_listening"])
+    return {Attendant(*known): at for *known, at in await cursor.fetchall()}
 
 
 async def leave(connection: Connection[Any]) -> None:

@@ -66,8 +66,13 @@ class Upgrade:
     async def _before(self, connection: Connection[Any], applied: Sequence[Applied], todo: Sequence[Migration]) -> None:
         schema, target = applied[-1].version, todo[-1].version
         log.info("the schema is upgraded", version=schema, to_version=target, migrations=len(todo))
-        if not self._agreed.despite_peers and (others := await attendance.take_alone(connection)):
-            raise ApplianceError(_in_the_way(others))
+        if not self._agreed.despite_peers:
+            others = await attendance.take_alone(connection)
+            if not others and schema < attendance.SINCE_SCHEMA:
+                log.info("looks whether an older program listens", seconds=attendance.LISTENING_SECONDS)
+                others = await attendance.listeners(connection)
+            if others:
+                raise ApplianceError(_in_the_way(others))
         if not self._ground.place.login_is_role:
             log.info("no copy is made of an external database before its migration: appliance backup makes one")
         elif self._agreed.without_copy:

@@ -63,3 +63,9 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.mode = 'ShareLock' AND l.objsu
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND ((l.classid::bigint << 32) | l.objid::bigint) = %(lock)s::bigint
 ORDER BY i.name NULLS LAST, 1
+
+-- name: newest_listening
+SELECT l.instance, i.name, i.version, max(l.ended_at)
+FROM listening AS l LEFT JOIN ingest_instances AS i USING (instance)
+GROUP BY l.instance, i.name, i.version
+ORDER BY i.name NULLS LAST, l.instance

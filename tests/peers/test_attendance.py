@@ -92,3 +92,25 @@ async def test_one_that_runs_is_back_after_its_session_was_lost_and_ends_when_mi
             migrated = True
             await trio.sleep(within(30))
     assert migrated
+
+
+async def test_programs_from_before_the_lock_are_known_by_their_listening(
+    database: Database, migrator: Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await connect(database.conninfo(roles.INGEST)) as connection:
+        for instance, name in ((HERE, "gateway-1"), (THERE, "gateway-2")):
+            await store.enlist(connection, instance, name, "0.0.9")
+            await connection.execute("INSERT INTO listening VALUES (%s, '2026-05-01', '2026-05-01')", [instance])
+        monkeypatch.setattr(attendance, "LISTENING_SECONDS", 0.3)
+        assert await attendance.listeners(migrator) == [], "both have stopped"
+        monkeypatch.setattr(attendance, "LISTENING_SECONDS", within(30))
+
+        async def move_on() -> None:
+            await trio.sleep(0.3)
+            await connection.execute("UPDATE listening SET ended_at = '2026-05-02' WHERE instance = %s", [THERE])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(move_on)
+            assert await attendance.listeners(migrator) == [Attendant(THERE, "gateway-2", "0.0.9")]
+        await migrator.execute("DROP TABLE listening CASCADE")
+    assert await attendance.listeners(migrator) == [], "a schema from before there were peers"

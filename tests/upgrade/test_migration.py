@@ -22,6 +22,8 @@ from appliance.db.endpoint import Endpoint
 from appliance.db.migrations import shipped
 from appliance.disk.levels import Room
 from appliance.errors import ApplianceError
+from appliance.peers import attendance
+from appliance.peers.attendance import Attendant
 from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
 from appliance.supervisor import room
@@ -155,6 +157,20 @@ async def test_an_external_database_is_migrated_without_a_copy(patient: Patient)
     patient.program(GOOD.format(1))
     await patient.start(external=True).run()
     assert (patient.schema(), patient.names()) == (NOW + 1, set())
+
+
+async def test_on_a_schema_whose_programs_hold_no_lock_their_listening_counts(patient: Patient) -> None:
+    async def listeners(_connection: object) -> list[Attendant]:
+        return [Attendant("there", "attic", "0.0.9")]
+
+    patient.program(GOOD.format(1))
+    patient.monkeypatch.setattr(attendance, "listeners", listeners)
+    patient.monkeypatch.setattr(attendance, "SINCE_SCHEMA", NOW + 1)
+    with pytest.raises(ApplianceError, match=r"another program runs on it: attic \(version 0.0.9, instance there\)"):
+        await patient.start().run()
+    assert (patient.schema(), patient.names()) == (NOW, set())
+    patient.monkeypatch.setattr(attendance, "SINCE_SCHEMA", NOW)
+    await patient.start().run()
 
 
 async def test_asked_to_stop_while_it_copies_it_leaves_nothing_and_migrates_nothing(patient: Patient) -> None:
