@@ -1,6 +1,7 @@
 """The project's own files agree with one another."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -109,3 +110,18 @@ def test_the_licence_is_the_one_declared() -> None:
 def test_an_unreleased_part_opens_the_changelog() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
+
+
+def test_no_file_names_a_registry() -> None:
+    """What is installed comes from wherever the machine's own settings say: no file of ours names a place."""
+    names = (
+        "pypi" + ".org",
+        "pythonhosted" + ".org",
+        "deb.debian" + ".org",
+        "npmjs" + ".org",
+        "docker" + ".io",
+        "ghcr" + ".io",
+    )
+    command = ["git", "grep", "-lIiF", *(word for name in names for word in ("-e", name))]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (found.stdout, found.returncode) == ("", 1)
