@@ -29,7 +29,8 @@ VALUES (now(), 't/{CANARY}', 'INVALID_JSON', '{CANARY}');
 SECRETS = {
     "APPLIANCE_MAIL_HOST": "mail.example",
     "APPLIANCE_MAIL_SENDER": f"{CANARY}@mail.example",
-    "APPLIANCE_MAIL_USERNAME": "postman",
+    # no secret itself, and shown: what a secret says is masked wherever it stands
+    "APPLIANCE_MAIL_USERNAME": f"{CANARY}-mail",
     "APPLIANCE_MAIL_PASSWORD": f"{CANARY}-mail",
     "APPLIANCE_DELIVERY_HEARTBEAT_URL": f"https://beat.example/{CANARY}",
     "APPLIANCE_WEB_PUBLIC_URL": "https://appliance.example",
