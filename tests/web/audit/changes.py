@@ -104,6 +104,10 @@ CHANGES: Sequence[Change] = (
     Change("POST /system/clock", "/system/clock", ["clock.confirm"], {}, OPERATOR, in_doubt=True),
     Change("POST /operator/system/clock/confirm", "/operator/system/clock/confirm", ["clock.confirm"], {}, OPERATOR,
         in_doubt=True),
+    # notices that are held since a restore
+    Change("POST /system/restore", "/system/restore", ["restore.confirm"], {}, OPERATOR, needs=["hold"]),
+    Change("POST /operator/system/restore/confirm", "/operator/system/restore/confirm", ["restore.confirm"], {},
+        OPERATOR, needs=["hold"]),
     # devices, the pages
     Change("POST /devices/+bulk", "/devices/+bulk", ["device.approve"], {"step": "approve", "device": "{pending}"}),
     Change("POST /devices/+close-claim", "/devices/+close-claim", ["tenant.claim"]),

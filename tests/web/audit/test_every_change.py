@@ -94,6 +94,7 @@ A_JOB = (
 STOCK: Mapping[str, str] = {
     "new": "SELECT %(new)s",
     "away_peer": "INSERT INTO ingest_instances (instance, name) VALUES (%(new)s, 'hall') RETURNING instance",
+    "hold": "INSERT INTO restores (restored_at, made_at) VALUES (now(), now()) RETURNING restore_id",
     "pending": f"{A_DEVICE} 'PENDING', NULL) RETURNING device_id",
     "active": f"{A_DEVICE} 'ACTIVE', 'main') RETURNING device_id",
     "inactive": f"{A_DEVICE} 'INACTIVE', NULL) RETURNING device_id",
