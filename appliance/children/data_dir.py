@@ -4,6 +4,7 @@ data_dir/
   appliance.lock   locked while an appliance runs; holds its pid
   instance.json    identity; the MQTT client id in it is a secret
   keys.json        keys of sealed secrets, newest first; as secret as what they seal
+  backups.json     what is known of the last nightly backups
   clock.json       the service time as it was recorded last
   broker-session   which external broker has our session
   run.json         addresses, there while the appliance is ready

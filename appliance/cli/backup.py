@@ -34,6 +34,7 @@ from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.bootstrap import MINIMUM_VERSION
 from appliance.errors import ApplianceError, ConfigurationError, Invalid
 from appliance.failpoints import Failpoints
+from appliance.restore.inspection import is_sealed
 
 CLEAR_LINE = "\r\x1b[K"
 ITSELF = Actor("backup", ActorKind.APPLIANCE)
@@ -78,7 +79,8 @@ def command(
     elif verifies:
         if file is None:
             raise Invalid("FILE is missing: name the backup that is verified.", "file")
-        given = _passphrase(invocation.config, from_stdin=passphrase_stdin, new=False)
+        sealed = is_sealed(file)  # copies made before an upgrade are not
+        given = _passphrase(invocation.config, from_stdin=passphrase_stdin, new=False) if sealed else None
         _show_verified(file, _verify(file, given), as_json=as_json)
     else:
         instance = read_instance(invocation.config.data_dir).instance_id
@@ -180,7 +182,7 @@ def _remove_surplus(config: Config, newest: Path, instance: str) -> list[str]:
     return removed
 
 
-def _verify(file: Path, passphrase: str) -> Verified:
+def _verify(file: Path, passphrase: str | None) -> Verified:
     shows = sys.stderr.isatty()
     clients = trio.run(find_postgres_clients, MINIMUM_VERSION)
     try:

@@ -81,6 +81,14 @@ def test_of_a_running_appliance_everything_is_in_it(running: ApplianceProcess, f
     checked = run(running, "--verify", str(file))
     assert checked.returncode == 0, checked.stderr
     assert f"{file} is whole: appliance {instance_of(running)}" in checked.stdout
+    opened = folder / "opened.tar"
+    with open_backup(file, PASSPHRASE) as stream:
+        opened.write_bytes(stream.read(1_000_000_000))
+    words = ["backup", "--verify", str(opened)]
+    plain = fork_server.programs().run("appliance", words, env=running.environment(), seconds=60)
+    assert (plain.returncode, plain.stderr) == (0, ""), "what is not sealed takes no passphrase"
+    missing = run(running, "--verify", str(folder / "missing"))
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (1, True)
     rows = running.query("SELECT actor_kind, object_id FROM audit_log WHERE action = 'backup.make'")
     assert ("command", str(file)) in rows
 
@@ -247,8 +255,8 @@ def test_a_passphrase_is_made_with_its_sheet_before_anything_is_configured(folde
 
 def test_the_passphrase_is_nowhere(running: ApplianceProcess, folder: Path) -> None:
     file = folder / "one.age"
-    for words in ([str(file), "--json"], [str(file)], ["--verify", str(file)]):
-        done = run(running, *words)
+    for words in ([str(file), "--json"], [str(file)], ["--verify", str(file)], []):
+        done = run(running, *words, **into(folder))
         assert PASSPHRASE not in done.stdout + done.stderr, words
     with open_backup(file, PASSPHRASE) as stream:
         inside = b"".join(entry.data for entry in read_archive(stream) if isinstance(entry, File | DumpPart))
