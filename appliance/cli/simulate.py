@@ -10,6 +10,7 @@ from typing import IO
 
 import click
 import trio
+from cryptography import x509
 
 from appliance import logs
 from appliance.broker.clients import external_transport
@@ -19,8 +20,7 @@ from appliance.cli.database import running
 from appliance.config import Config, Log
 from appliance.devices.topics import valid_id
 from appliance.errors import ApplianceError
-from appliance.mqtt.transport import TlsFiles, Transport, transport_to
-from appliance.mqtt.transport.address import parse
+from appliance.mqtt.transport import Tcp, Tls, TlsFiles, Transport
 from appliance.runtime.addresses import LOOPBACK
 from appliance.simulate.devices import Behaviour
 from appliance.simulate.fleet import DEFAULT_MIX, Fleet, deal, parse_mix
@@ -29,6 +29,8 @@ from appliance.simulate.outcome_counts import OutcomeCounts
 from appliance.simulate.publish import BrokerAddress, Publisher
 from appliance.simulate.scenes import Scene
 from appliance.simulate.schedule import Schedule
+from appliance.tls.names import names_in
+from appliance.tls.own import AUTHORITY
 
 MOST_CONNECTIONS = 16
 PROGRESS_SECONDS = 0.25
@@ -166,16 +168,23 @@ def _broker(
         host = LOOPBACK.get(running.mqtt_host, running.mqtt_host)
         if port is None and invocation.config.broker.url is not None:
             transport = external_transport(invocation.config.broker)
-        if port is None and not running.mqtt_port and running.mqtt_tls_port is not None:
-            transport = _under_tls(invocation.config, host, running.mqtt_tls_port)
+        tls_port = running.mqtt_tls_port
+        if tls_port is not None and (port == tls_port or (port is None and not running.mqtt_port)):
+            transport = _under_tls(invocation.config, host, tls_port)
         port = port or running.mqtt_port
     return BrokerAddress(host, port or 1883, username if password is not None else None, password, transport)
 
 
 def _under_tls(config: Config, host: str, port: int) -> Transport:
-    """Return the way to an embedded broker that is open under TLS alone: by the authority of its certificate."""
-    authority = config.data_dir / "tls" / "ca.pem" if config.broker.certificate_file is None else None
-    return transport_to(parse(f"mqtts://{f'[{host}]' if ':' in host else host}:{port}"), TlsFiles(authority))
+    """Return the way to an embedded broker under TLS. It has the certificate that we know, whatever it is called."""
+    file = config.broker.certificate_file
+    if file is None:
+        return Tls(Tcp(host, port), TlsFiles(config.data_dir / "tls" / AUTHORITY), host)
+    try:
+        names = names_in(x509.load_pem_x509_certificate(file.read_bytes())).texts
+    except (OSError, ValueError) as error:
+        raise ApplianceError(f"broker.certificate_file: {file} cannot be read: {error}") from None
+    return Tls(Tcp(host, port), TlsFiles(file), (*names, host)[0].replace("*", "any"))
 
 
 async def _run(publisher: Publisher, broker: BrokerAddress, connections: int, run: str, shown: bool) -> OutcomeCounts:

@@ -21,6 +21,7 @@ WARNING = timedelta(days=30)
 RESTART = "replace the file by its renewed certificate, and start the appliance again"
 REPLACE = "replace the files by the renewed certificate; they are read within a minute"
 START = "start the appliance, which renews it"
+CORRECT = "correct the file, or the key of the configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class CertificateFile:
     """Service time; None while it is in doubt."""
     renewal: str
     """How it is renewed."""
+    mend: str = CORRECT
+    """What to do about a fault."""
     left_out: tuple[str, ...] = ()
     """Names of the configuration that it is not for, since its authority may not sign them."""
 
@@ -91,22 +94,30 @@ def _own(config: Config, now: datetime | None) -> CertificateFile:
     path, key = folder / LEAF, "the certificate of this appliance"
     try:
         authority = read_authority((folder / AUTHORITY).read_bytes(), (folder / AUTHORITY_KEY).read_bytes())
+    except (OSError, AuthorityError) as error:
+        fault = f"the authority of this appliance cannot be used, so that it does not start again: {error}"
+        mend = (
+            f"restore {AUTHORITY} and {AUTHORITY_KEY} from a backup; or, before the next start, remove "
+            f"{folder / AUTHORITY} for a new authority, which people and devices have to trust anew"
+        )
+        return CertificateFile(key, path, None, fault, now, START, mend)
+    try:
         content = path.read_bytes()
         pair = read_pair(content, content, Files(path, path), None)
-    except (OSError, AuthorityError, PairError) as error:
+    except (OSError, PairError) as error:
         fault = f"{key} cannot be used: {error}"
-        return CertificateFile(key, path, None, fault, now, START)
+        return CertificateFile(key, path, None, fault, now, START, START)
     configured = names_of(configured_names(config))
     allowed = configured.within(authority.domains)
     left_out = tuple(host for host in configured.hosts if host not in allowed.hosts)
-    return CertificateFile(key, path, pair.not_after, None, now, START, left_out)
+    return CertificateFile(key, path, pair.not_after, None, now, START, left_out=left_out)
 
 
 def judge_certificates(files: Sequence[CertificateFile]) -> Iterable[Finding]:
     """Judge whether certificates can be used, now and for some weeks, and by every name."""
     for each in files:
         if each.fault is not None:
-            yield broken(each.fault, "correct the file, or the key of the configuration")
+            yield broken(each.fault, each.mend)
         elif each.ends is not None and each.now is not None and each.ends <= each.now + WARNING:
             text = f"{each.key}: a certificate in {each.path} ends on {each.ends:%Y-%m-%d}"
             yield (

@@ -150,7 +150,11 @@ def test_certificates_of_listeners_are_judged_by_file_and_by_what_the_appliance_
     assert (found.status("certificates"), found.having("broken")) == ("advice", frozenset())
     assert "is not for appliance.example, which its authority may not sign" in found.text("certificates")
     (folder / "leaf.pem").write_bytes(leaf.pem[:200])
-    assert "certificate of this appliance cannot be used" in patient.examine(**own).text("certificates")
+    damaged = patient.examine(**own).text("certificates")
+    assert "certificate of this appliance cannot be used" in damaged
+    assert "start the appliance, which" in damaged
+    (folder / "ca.key").unlink()
+    assert f"remove {folder / 'ca.pem'} for a new authority" in patient.examine(**own).text("certificates")
     folder.chmod(0o755)
     assert f"{folder} has the mode 755" in patient.examine(**own).text("permissions")
 

@@ -152,7 +152,25 @@ def test_it_finds_an_appliance_that_devices_reach_under_tls_alone() -> None:
         (folder / "tls" / "ca.pem").write_text(authority.pem)
         running = RunFile(1, "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
         (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        done = simulate("--rate", "0", "--messages", "10", environ={"APPLIANCE_DATA_DIR": str(folder)})
+        for port in ((), ("--port", str(server.tls_port))):
+            done = simulate("--rate", "0", "--messages", "10", *port, environ={"APPLIANCE_DATA_DIR": str(folder)})
+            assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_knows_the_certificate_by_file_of_the_appliance_by_whatever_name() -> None:
+    given = Authority().certificate("*.gateway.example")
+    with MosquittoServer(certificate=given) as server:
+        folder = server.directory / "data"
+        folder.mkdir()
+        (folder / "chain.pem").write_text(given.pem)
+        running = RunFile(1, "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
+        (folder / "run.json").write_bytes(msgspec.json.encode(running))
+        environ = {
+            "APPLIANCE_DATA_DIR": str(folder),
+            "APPLIANCE_BROKER_TLS_PORT": str(server.tls_port),
+            "APPLIANCE_BROKER_CERTIFICATE_FILE": str(folder / "chain.pem"),
+        }
+        done = simulate("--rate", "0", "--messages", "10", environ=environ)
         assert (done.returncode, done.stderr) == (0, "")
 
 
