@@ -104,7 +104,8 @@ def test_check_config_masks_secrets(arguments: list[str]) -> None:
 
 
 def test_version_as_json() -> None:
-    assert set(json.loads(_invoke("version", "--json").output)) == {"version", "python", "platform"}
+    found = json.loads(_invoke("version", "--json").output)
+    assert set(found) == {"version", "python", "platform", "packages", "single_file"}
 
 
 def test_a_command_on_the_database_says_that_nothing_runs(tmp_path: Path) -> None:
