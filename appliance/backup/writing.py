@@ -21,7 +21,7 @@ import trio
 from appliance.backup.age_file import AgeWriter
 from appliance.backup.archive import Manifest, write_archive
 from appliance.backup.contents import describe, gather, open_snapshot
-from appliance.backup.dump import Dump
+from appliance.backup.dump import Dump, step_back
 from appliance.backup.verifying import Verified, verify
 from appliance.children.files import sync_folder
 from appliance.children.programs import find_postgres_clients
@@ -95,6 +95,7 @@ async def write_backup(task: Task) -> Written:
 
 
 def _write(task: Task, descriptor: int, manifest: Manifest, files: dict[str, bytes], dump: Iterable[bytes]) -> None:
+    step_back(threading.get_native_id())
     out = _SyncedFile(descriptor)
     if task.passphrase is None:
         write_archive(out, manifest, files, _counted(dump, task))
@@ -116,6 +117,8 @@ def _counted(dump: Iterable[bytes], task: Task) -> Iterator[bytes]:
 
 
 def _verify(task: Task, part: Path, pg_restore: Path, stop: threading.Event) -> Verified:
+    step_back(threading.get_native_id())
+
     def read(count: int) -> None:
         if stop.is_set():
             raise ApplianceError("the backup was stopped before its end")

@@ -264,6 +264,22 @@ async def test_programs_see_neither_the_passphrase_nor_our_environment(
     assert "APPLIANCE" not in text
 
 
+async def test_what_works_for_a_backup_gives_way_to_all_others(
+    task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    # The priority is set once the program runs: it waits for that.
+    clients = Broken(f"while [ $(nice) -lt 10 ]; do sleep 0.01; done; nice > {seen}; exit 1").into(tmp_path / "bin")
+
+    async def found(_: int) -> PostgresClients:
+        return clients
+
+    monkeypatch.setattr(writing, "find_postgres_clients", found)
+    with trio.fail_after(30), pytest.raises(ApplianceError):
+        await write_backup(task)
+    assert int(seen.read_text()) >= 10
+
+
 async def test_a_server_newer_than_our_programs_is_refused_with_what_to_install() -> None:
     assert (await find_postgres_clients(15)).major >= 15
     with pytest.raises(ApplianceError, match="apt-get install postgresql-client-99"):
