@@ -47,7 +47,7 @@ screenshots: setup-test ## a picture of every page, both widths and themes, into
 
 binary: ## build dist/appliance, one file with Python inside; as root, ROOTFS=DIR tries it (docs/single-file.md)
 	@.ci/binary
-	@[ -z "$(ROOTFS)" ] || { .ci/setup test && exec $(BIN)/python -m tests.release.trial "$(ROOTFS)"; }
+	@[ -z "$(ROOTFS)" ] || { .ci/setup test && PYTHONPATH=.ci exec $(BIN)/python -m tests.release.trial "$(ROOTFS)"; }
 
 audit: ## ask for known vulnerabilities of the pinned packages; needs the network
 	@.ci/setup audit
@@ -65,7 +65,7 @@ lock: setup-test ## write requirements*.txt anew from the .in files
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$$folder" --requirement $$list.in; \
 	{ sed '/^#/d; s/$$/ \\/' $$list.in; $(BIN)/python -m pip hash "$$folder"/* | sed -n 's/^--hash/    &/p'; } >$$list.txt
 	@.ci/wheels
-	@$(BIN)/python -m release.notices
+	@PYTHONPATH=.ci $(BIN)/python -m release.notices
 
 clean: ## remove .venv and caches; data stay
 	@rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,7 +18,7 @@ NO_TEXT = {"standardwebhooks"}
 
 
 def test_they_are_up_to_date() -> None:
-    assert render() == TEXT, "run python -m release.notices"
+    assert render() == TEXT, "run PYTHONPATH=.ci python -m release.notices"
 
 
 def test_every_pinned_package_is_named_with_its_licence_and_brings_the_text() -> None:

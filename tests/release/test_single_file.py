@@ -26,7 +26,7 @@ echo "pid $$, mask $(umask), folder ${APPLIANCE_UNPACK_DIR-unset}"
 [ "${1-}" != wait ] || read -r line
 exit 3
 """
-SPEC = (ROOT / "release/single_file.spec").read_text()
+SPEC = (ROOT / ".ci/release/single_file.spec").read_text()
 
 
 def _file(folder: Path, *, version: str = VERSION, program: str = PROGRAM, need: int = 1000) -> Path:

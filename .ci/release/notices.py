@@ -1,7 +1,7 @@
 """Writes THIRD-PARTY-NOTICES.md: what the image and the single file hold of others, and under which licences.
 
-``python -m release.notices`` writes it anew, as `make lock` calls it; a test holds it against the installed packages.
-No version is in it, so that it changes only when a licence does.
+``PYTHONPATH=.ci python -m release.notices`` writes it anew, as `make lock` calls it; a test holds it against the
+installed packages. No version is in it, so that it changes only when a licence does.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from appliance.sbom.python_packages import licence_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "THIRD-PARTY-NOTICES.md"
 TEXTS = Path(__file__).with_name("licences")
 """Texts that packages refer to without bringing them."""
