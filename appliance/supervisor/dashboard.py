@@ -32,6 +32,7 @@ from appliance.supervisor.retention import budget_state
 from appliance.supervisor.storage import Storage
 from appliance.supervisor.stream import Stream
 from appliance.supervisor.support import support_bundle
+from appliance.tls.names import is_host_name
 from appliance.watchdog.watchdog import Watchdog
 from appliance.web.access.call_rate import CallLimits
 from appliance.web.access.identity import Identity
@@ -166,11 +167,12 @@ def listener_address(
     http_options = f" --cacert {OWN_CA}" if own_https else ""
     if own is None:
         return ListenerAddress(host, port, tls_options(config), http_options)
-    options, shown = "", certificates.broker
+    options, named, shown = "", None, certificates.broker
     if shown is not None and own.tls_port is not None:
         port = own.tls_port
         options = f" --cafile {OWN_CA}" if shown.own else " --tls-use-os-certs"
-    return ListenerAddress(None, port, options, http_options)
+        named = None if shown.own else next(filter(is_host_name, shown.names), None)
+    return ListenerAddress(None, port, options, http_options, named)
 
 
 def tls_options(config: Config) -> str:

@@ -102,7 +102,7 @@ class Dashboard(QuartTrio):
 
     @property
     def hosts(self) -> HostPolicy:
-        """Return the names of this machine, of ``web.public_url`` and of the present certificate."""
+        """Return the names of this machine, of ``web.public_url``, ``web.tls_names`` and the present certificate."""
         return self._own_hosts if self.tls is None else self._own_hosts.with_names(self.tls.names)
 
     async def remember(self) -> None:

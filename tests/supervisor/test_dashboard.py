@@ -39,7 +39,7 @@ def test_the_ready_line_asks_for_tls_where_the_broker_does(url: str | None, ca: 
         (True, None, ("10.0.0.1",), ListenerAddress(None, 1883)),
         (False, None, (), ListenerAddress(None, 1883)),
         (None, True, (), ListenerAddress(None, 8883, " --cafile ca.crt")),
-        (True, False, (), ListenerAddress(None, 8883, " --tls-use-os-certs", " --cacert ca.crt")),
+        (True, False, (), ListenerAddress(None, 8883, " --tls-use-os-certs", " --cacert ca.crt", "gw.example")),
     ],
 )
 def test_the_ready_lines_use_tls_wherever_it_is_spoken_and_name_the_ca_where_it_is_ours(
@@ -48,7 +48,8 @@ def test_the_ready_lines_use_tls_wherever_it_is_spoken_and_name_the_ca_where_it_
     nowhere = Path("/nonexistent")
     certificates = NoCertificates()
     certificates.web, certificates.broker = (
-        None if own is None else Shown(nowhere, nowhere, (), own=own) for own in (web, broker)
+        None if own is None else Shown(nowhere, nowhere, ("10.0.0.7", "*.example", "gw.example"), own=own)
+        for own in (web, broker)
     )
     listener = DeviceListener("0.0.0.0", 1883, bind_client_ids=False, tls_port=None if broker is None else 8883)
     config = Config(web=Web(trusted_proxies=proxies))

@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from structlog.testing import capture_logs
 
+from appliance.children.files import write_atomically
 from appliance.errors import ApplianceError
 from appliance.service_clock.build_date import BUILD_DATE
 from appliance.tls import certificates as module
@@ -313,14 +314,20 @@ def _no_room(path: Path, data: bytes) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path), len(data))
 
 
-@pytest.mark.parametrize("written", [("ca.key",), ("ca.key", "ca.pem")])
+@pytest.mark.parametrize("writes", [0, 1, 2])
 async def test_a_first_start_that_was_killed_between_two_files_is_made_whole(
-    tmp_path: Path, written: tuple[str, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    await _certificates(tmp_path, lambda: names_of(["gw"]), _clock()).open()
-    for path in (tmp_path / "tls").iterdir():
-        if path.name not in written:
-            path.unlink()
+    left = [write_atomically] * writes
+
+    def write_if_alive(path: Path, data: bytes) -> None:
+        (left.pop() if left else _no_room)(path, data)
+
+    monkeypatch.setattr(own, "write_atomically", write_if_alive)
+    with pytest.raises(ApplianceError):
+        await _certificates(tmp_path, lambda: names_of(["gw"]), _clock()).open()
+    assert len(list((tmp_path / "tls").iterdir())) == writes
+    monkeypatch.undo()
     again = _certificates(tmp_path, lambda: names_of(["gw"]), _clock())
     await again.open()
     assert again.ca is not None

@@ -23,6 +23,8 @@ class ListenerAddress:
     """What the command needs beside them, for TLS."""
     http_options: str = ""
     """What ``curl`` needs for the appliance's own address under TLS."""
+    named: str | None = None
+    """A host name of the certificate, if it is by file: devices refuse it at any other. None: any address is right."""
 
     @property
     def needs_ca(self) -> bool:
@@ -34,7 +36,7 @@ class ListenerAddress:
 
         ``page_host``: the host and port that the browser used; ``user``: who publishes, by default the device itself.
         """
-        host = self.host or urlsplit(f"//{page_host}").hostname
+        host = self.host or self.named or urlsplit(f"//{page_host}").hostname
         return (
             f"mosquitto_pub -h {host} -p {self.port}{self.options} -u {user or device} -P '{password}' -q 1 "
             f"-t tenant/{device}/telemetry -m '{{\"temperature\": 21.5}}'"

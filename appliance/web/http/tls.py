@@ -116,8 +116,8 @@ class ServerTls:
 
     @property
     def names(self) -> Sequence[str]:
-        """Return the names and addresses of the certificate."""
-        return self._shown.names
+        """Return the names and addresses of the certificate, and those of this machine that it could not be given."""
+        return (*self._shown.names, *self._certificates.left_out)
 
     @property
     def trusted_by_browsers(self) -> bool:

@@ -317,6 +317,8 @@ def test_the_ready_line_has_the_address_that_the_browser_used(page_host: str, ho
 def test_the_ready_line_has_the_options_that_tls_needs() -> None:
     line = ListenerAddress("b", 8883, " --cafile ca.pem").command("edge", "acme/device/d", "secret")
     assert line.startswith("mosquitto_pub -h b -p 8883 --cafile ca.pem -u acme/device/d")
+    line = ListenerAddress(None, 8883, named="gw.example").command("10.0.0.7", "acme/device/d", "secret")
+    assert line.startswith("mosquitto_pub -h gw.example -p 8883 "), "its certificate is for no address"
 
 
 def test_reasons_are_ordered_with_their_share_of_the_first() -> None:

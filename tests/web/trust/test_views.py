@@ -85,7 +85,7 @@ async def test_an_address_that_no_certificate_names_is_told_of(certificates: Fil
 
 async def test_a_name_that_the_ca_may_not_sign_is_not_to_be_added_again(certificates: FileCertificates) -> None:
     certificates.left_out = ("late.example.com",)
-    async with without_database(certificates=certificates, public_url="https://late.example.com") as served:
+    async with without_database(certificates=certificates) as served:
         text = plain_text(await page_at(served, "late.example.com"))
         assert "No certificate is for late.example.com." in text
         assert "appliance doctor says what to do" in text
