@@ -363,6 +363,7 @@ async def test_files_of_the_configuration_take_the_place_of_our_own(tmp_path: Pa
         (GIVEN.pem, GIVEN.key_pem()[:99], r"web\.key_file: \S+/given\.key holds a key that is cut off"),
         (GIVEN.pem, Issued("b").key_pem(), r"web\.key_file: \S+/given\.key is not the key of the certificate in"),
     ],
+    ids=["no certificate", "half a key", "another key"],
 )
 async def test_a_start_with_files_that_cannot_be_used_names_the_key(
     tmp_path: Path, chain: bytes, key: bytes, words: str
