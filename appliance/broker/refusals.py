@@ -201,6 +201,8 @@ class RefusalLogReader:
         self._arriving: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._refused_host: str | None = None
+        self._private_names = {""}
+        """What the broker calls callers on the private socket."""
         self._tls_failure: str | None = None
         """Why a handshake has just failed: its connection is closed by the next line."""
 
@@ -212,7 +214,7 @@ class RefusalLogReader:
                 self._arrives(line, at)
             case "S":
                 if (found := ANSWERED.match(line)) is not None:
-                    self._refused_host = found["host"] if found["code"] != "0" else None
+                    self._refused_host = self._host_of(found["host"]) if found["code"] != "0" else None
             case "D":
                 return self._denied(line, at)
             case "C" | "B":
@@ -232,7 +234,10 @@ class RefusalLogReader:
                 if len(self._clients) > MAX_CLIENTS:
                     self._clients.popitem(last=False)
         elif (found := CONNECTED.match(line)) is not None:
-            self._arriving[found["host"] or "", int(found["port"] or 0)] = at
+            port = int(found["port"] or 0)
+            if port == 0:  # no TCP port, so a caller on the private socket
+                self._private_names = {"", found["host"] or found["local"] or ""}
+            self._arriving[self._host_of(found["host"] or found["local"] or ""), port] = at
             while len(self._arriving) > MAX_CONNECTING or next(iter(self._arriving.values())) < at - CONNECTING_SECONDS:
                 self._arriving.popitem(last=False)
 
@@ -257,13 +262,20 @@ class RefusalLogReader:
         cause = next((cause for words, cause in DISCONNECT_CAUSES if words in (found["how"] or "")), None)
         if client_id == UNKNOWN_CLIENT:
             nameless = self._nameless_leaves()
-            address = nameless if found["peer"] is None else found["peer"]
+            address = nameless if found["peer"] is None else self._host_of(found["peer"])
             cause = cause if tls_failure is None else RefusalCause.PROTOCOL
             return None if cause is None or address == "" else BrokerRefusal(cause, at, address, tls=tls_failure)
         client = self._clients.pop(client_id, None)
         if cause is None or client is None:
             return None
         return BrokerRefusal(cause, at, client.address, client_id, client.username)
+
+    def _host_of(self, name: str) -> str:
+        """Return the address that a line names, "" for the private socket.
+
+        Mosquitto 2.0.11 puts whatever its memory holds there in place of an address, the path of the socket mostly.
+        """
+        return "" if name in self._private_names else name
 
     def _read(self, told: str, end: re.Pattern[str]) -> tuple[str, re.Match[str]] | None:
         """Return the client id that ``told`` begins with, and what ``end`` finds behind it.

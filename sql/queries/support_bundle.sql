@@ -27,7 +27,8 @@ ORDER BY xact_start
 SELECT name FROM pg_settings WHERE source NOT IN ('default', 'override', 'client', 'session') ORDER BY name
 
 -- name: names
-SELECT 'tenant' AS kind, tenant_id AS id FROM tenants
+-- Without the tenant of the appliance itself: its name is a word of ours.
+SELECT 'tenant' AS kind, tenant_id AS id FROM tenants WHERE tenant_id <> 'appliance'
 UNION ALL SELECT 'device', device_id FROM device_registry
 UNION ALL SELECT 'site', site_id FROM sites
 ORDER BY 1, 2

@@ -113,10 +113,15 @@ def test_who_was_let_in_is_not_looked_for_among_the_refused() -> None:
     assert [one.address for one in refused] == ["192.0.2.9"]
 
 
-def test_our_own_callers_on_the_private_socket_are_nobody() -> None:
-    ours = "New connection from  on port 0."
+@pytest.mark.parametrize("name", ["", ":0", "/run/edge/mosquitto.sock:0"])
+def test_our_own_callers_on_the_private_socket_are_nobody(name: str) -> None:
+    ours, ends = f"New connection from {name} on port 0.", "Client <unknown> disconnected due to protocol error."
+    answered = f"Sending CONNACK to {name.removesuffix(':0')} (0, 1)"
     assert read(ours, "Client <unknown> closed its connection.") == []
-    assert read(ours, "Client <unknown> disconnected due to protocol error.") == []
+    assert read(ours, ends) == []
+    assert read(ours, answered, ends) == []
+    [theirs] = read(ours, "New connection from 192.0.2.7:1 on port 1883.", answered, ends, ends)
+    assert theirs.address == "192.0.2.7"
     assert (
         read("New client connected from :0 as x (p5, c1, k60, u'appliance').", "Client x disconnected, not authorised.")
         == []

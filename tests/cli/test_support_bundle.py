@@ -78,6 +78,7 @@ def test_it_has_what_a_fault_is_found_by_and_says_what_is_missing(patient: Patie
     doctor = {check["name"]: check for check in json.loads(files["doctor.json"])["checks"]}
     assert doctor["seats"]["status"] == "broken"
     assert "of tenant tenant-" in doctor["seats"]["findings"][0]["text"]
+    assert doctor["alive"]["promise"] == "A running appliance answers."
     settings = json.loads(files["configuration.json"])["settings"]
     assert settings["mail.password"] == {"value": "********", "from": "$APPLIANCE_MAIL_PASSWORD"}
     assert settings["web.public_url"]["value"] == "https://appliance.example"

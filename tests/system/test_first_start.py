@@ -87,3 +87,4 @@ def test_what_the_broker_refuses_is_counted_by_cause(appliance: ApplianceProcess
         assert time.monotonic() < deadline, appliance.tail()
         time.sleep(0.05)
     assert "tenants/acme-farms" not in appliance.log.read_text()
+    assert counted(appliance, "protocol") == 0  # the calls by which it asks whether its broker works are none
