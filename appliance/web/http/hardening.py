@@ -63,7 +63,7 @@ class RequestLimits:
     handshake_time: float = 5.0
     """For the first byte of a connection and the whole handshake of TLS, where the dashboard speaks TLS."""
     send_time: float = 10.0
-    """For a peer to receive what is sent to it; then its connection is cut."""
+    """For a peer to receive each 256 KiB of what is sent to it; then its connection is cut."""
     connections: int = 512
     """As many as :func:`affordable_connections` says, where the process may not open so many files."""
     connections_per_address: int = 64

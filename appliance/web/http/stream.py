@@ -12,7 +12,8 @@ import trio
 
 HANDSHAKE = b"\x16"
 SLICE = 256 * 1024
-"""Bytes that are encrypted at once: the whole of a large answer would be in memory twice."""
+"""Bytes that are sent at once, with a deadline of their own: a page of a download may be megabytes, and a line slow.
+Encrypted at once, the whole of a large answer would be in memory twice."""
 GLANCE = 0.1
 """Seconds to see in which language a connection that is turned away for want of a place wants its answer."""
 GOODBYE = 1.0
@@ -51,10 +52,13 @@ class PeerStream:
                 await self._accepted.send_eof()
 
     async def send_all(self, data: bytes) -> None:
-        """Send, or close the stream when the peer does not read in time. Raises BrokenResourceError."""
+        """Send, or close the stream when the peer does not read a slice in time. Raises BrokenResourceError."""
+        whole = memoryview(data)
         with trio.move_on_after(self._send_time) as scope:
             async with self._sending:
-                await self._send(data)
+                for start in range(0, len(whole), SLICE):
+                    scope.deadline = trio.current_time() + self._send_time
+                    await (self._secured or self._accepted).send_all(whole[start : start + SLICE])
         if scope.cancelled_caught:
             self.socket.close()
             raise trio.BrokenResourceError
@@ -73,14 +77,6 @@ class PeerStream:
     def abort(self) -> None:
         """Close at once; tasks that send or receive get ClosedResourceError."""
         self.socket.close()
-
-    async def _send(self, data: bytes) -> None:
-        if self._secured is None:
-            await self._accepted.send_all(data)
-            return
-        whole = memoryview(data)
-        for start in range(0, len(whole), SLICE):
-            await self._secured.send_all(whole[start : start + SLICE])
 
 
 async def open_stream(accepted: trio.SocketStream, context: ssl.SSLContext, *, send_time: float) -> PeerStream:

@@ -4,12 +4,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 
-from appliance.web.http.stream import GOODBYE, PeerStream, open_stream
+from appliance.web.http.stream import GOODBYE, SLICE, PeerStream, open_stream
 from tests.support.busy import within
 from tests.support.certificates import Authority
 from tests.support.web.tls import FileCertificates
@@ -69,3 +70,29 @@ async def all_of(client: "trio.SSLStream[trio.SocketStream]") -> None:
     """Read to the end."""
     while await client.receive_some():
         pass
+
+
+class SlowLine:
+    """A connection that takes six seconds for each slice, however long it is."""
+
+    socket: None = None
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    async def receive_some(self) -> bytes:
+        """Nothing comes."""
+        return b""
+
+    async def send_all(self, data: memoryview) -> None:
+        """Take it, in time."""
+        await trio.sleep(6)
+        self.received += len(data)
+
+
+async def test_a_large_answer_has_a_deadline_for_each_slice_and_none_for_the_whole(autojump_clock: object) -> None:
+    del autojump_clock
+    line = SlowLine()
+    peer = PeerStream(cast("trio.SocketStream", line), None, send_time=10)
+    await peer.send_all(bytes(5 * SLICE))
+    assert line.received == 5 * SLICE
