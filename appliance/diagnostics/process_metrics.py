@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from appliance.children.replacement import BUILT, REPLACED
 from appliance.clock import Clock
 from appliance.diagnostics.latency import STEP, LatencyHistory
 from appliance.disk.reserve import FOLDER as RESERVE
@@ -41,6 +42,8 @@ class Disk:
     rest: int
     reserve: int
     """Kept back for a full disk."""
+    aside: int = 0
+    """Of the rest: what a restore builds, and what it replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +139,17 @@ def measure(folder: Path) -> Disk:
     """Return the size of the parts of the data folder, as the file system counts it. Raises OSError."""
     place = os.statvfs(folder)
     parts = {"postgres": 0, "mosquitto": 0, RESERVE: 0}
-    rest = 0
+    rest = aside = 0
     for entry in os.scandir(folder):
         size = _taken(entry)
         if entry.name in parts:
             parts[entry.name] += size
         else:
             rest += size
+            aside += size if entry.name == BUILT or entry.name.startswith(REPLACED) else 0
     total, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
-    return Disk(total, free, parts["postgres"], _below(folder / LOG), parts["mosquitto"], rest, parts[RESERVE])
+    log = _below(folder / LOG)
+    return Disk(total, free, parts["postgres"], log, parts["mosquitto"], rest, parts[RESERVE], aside)
 
 
 def _below(folder: Path) -> int:

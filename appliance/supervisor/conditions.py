@@ -9,6 +9,7 @@ from typing import Any
 from appliance.alerts.conditions.own import (
     QUIET_SECONDS,
     ClockDoubt,
+    DayGone,
     EndingCertificate,
     Exceeded,
     FloodingUser,
@@ -24,6 +25,7 @@ from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.disk.levels import DiskState
 from appliance.ingest.telemetry.budget import BudgetState, Source
 from appliance.ingest.telemetry.disk_outlook import disk_outlook
+from appliance.ingest.telemetry.expiry import Wait
 from appliance.supervisor.broker import BrokerAccess
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.retention import Retention, budget_state
@@ -90,6 +92,7 @@ def _own_state(base: Foundation, broker: BrokerAccess, retention: Retention) -> 
         _ending(base),
         {LISTENERS[name]: cause for name, cause in base.certificates.troubles.items()},
         _without_backup(base),
+        _day_gone(retention),
     )
 
 
@@ -103,7 +106,12 @@ def _exceeded(retention: Retention) -> Exceeded | None:
     state = BudgetState() if retention.budget is None else retention.budget.state
     if not state.exhausted or state.usage is None or state.limit is None or state.limit.source is not Source.MAX_BYTES:
         return None
-    return Exceeded(state.usage.own, state.limit.bytes)
+    return Exceeded(state.usage.own, state.limit.bytes, state.wait is Wait.ASIDE)
+
+
+def _day_gone(retention: Retention) -> DayGone | None:
+    gone = None if retention.budget is None else retention.budget.gone_for_disk
+    return None if gone is None else DayGone(gone.day, gone.at)
 
 
 def _ending(base: Foundation) -> list[EndingCertificate]:

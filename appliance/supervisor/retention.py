@@ -72,7 +72,8 @@ def budget_terms(base: Foundation) -> BudgetTerms:
 
 def usage_of(disk: Disk, watch: DiskWatch) -> Usage:
     """Return what was measured as the budget sees it."""
-    return Usage(disk.postgres + disk.broker + disk.rest + disk.reserve, disk.total, disk.free, watch.spare)
+    own = disk.postgres + disk.broker + disk.rest + disk.reserve
+    return Usage(own, disk.total, disk.free, watch.spare, disk.aside)
 
 
 async def _measure(base: Foundation) -> Usage:

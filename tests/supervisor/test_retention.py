@@ -1,20 +1,24 @@
 """What the budget is told of the data folder, and what others are told of the budget."""
 
 import os
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from appliance.alerts.conditions.own import DayGone, Exceeded
 from appliance.config import Config
 from appliance.config import Retention as Keys
 from appliance.diagnostics.process_metrics import measure
 from appliance.disk.levels import levels_of_bytes
 from appliance.disk.watch import DiskWatch
 from appliance.ingest.telemetry.budget import BudgetState, BudgetTerms, Limit, Source, Usage
+from appliance.ingest.telemetry.budget_keeper import GoneDay
+from appliance.ingest.telemetry.expiry import Wait
 from appliance.metrics import Metrics
-from appliance.supervisor.conditions import _exceeded
+from appliance.supervisor.conditions import _day_gone, _exceeded
 from appliance.supervisor.retention import Retention, budget_state, budget_terms, usage_of
 
 MIB = 1024 * 1024
@@ -37,6 +41,13 @@ def test_every_file_below_the_data_folder_counts(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(os.urandom(MIB))
     after = usage_of(measure(tmp_path), watch)
     assert 5 * MIB <= after.own - before.own < 6 * MIB
+    assert after.aside == 0
+    for name in ("replaced-20261123T120000Z/postgres/1", "restoring/postgres/1"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(os.urandom(MIB))
+    restored = usage_of(measure(tmp_path), watch)
+    assert restored.aside == restored.own - after.own
+    assert 2 * MIB <= restored.aside < 3 * MIB
     assert after.spare == levels_of_bytes(after.total).low_over + watch.reserve.owed_bytes
 
 
@@ -85,3 +96,14 @@ def test_an_alert_is_for_a_limit_that_is_configured(source: Source, exhausted: b
     found = _exceeded(having(state))
     assert (None if found is None else (found.taken, found.limit)) == ((3, 2) if told else None)
     assert _exceeded(having(None)) is None
+
+
+def test_it_says_whether_what_a_restore_replaced_is_the_reason() -> None:
+    state = BudgetState(Usage(3, 10, 7, 0, 1), Limit(2, Source.MAX_BYTES), wait=Wait.ASIDE, exhausted=True)
+    assert _exceeded(having(state)) == Exceeded(3, 2, aside=True)
+
+
+def test_an_alert_is_told_of_the_day_that_went_for_the_disk() -> None:
+    keeper: Any = SimpleNamespace(gone_for_disk=GoneDay(date(2026, 11, 1), 5.0))
+    assert _day_gone(Retention(None, keeper)) == DayGone(date(2026, 11, 1), 5.0)  # type: ignore[arg-type]
+    assert _day_gone(having(None)) is None

@@ -47,6 +47,9 @@ class Budgeted:
     full: bool = False
     free: int = DISK // 2
     spare: int = 0
+    aside: int = 0
+    """Bytes of ``others`` that a restore set aside."""
+    total: int = DISK
     checkpoints: int = 0
     rolls_up: bool | psycopg.Error = True
     """Whether hours are rolled up; an error is raised."""
@@ -71,7 +74,7 @@ class Budgeted:
         async with self.pool.connection() as connection:
             days = await read_days(connection)
         own = self.others + sum(one.bytes for one in days if not one.empty)
-        return Usage(own, DISK, self.free, self.spare)
+        return Usage(own, self.total, self.free, self.spare, self.aside)
 
     async def size_of_a_day(self) -> int:
         """Return what the oldest day takes; all are taken to be as large."""

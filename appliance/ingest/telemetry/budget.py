@@ -7,8 +7,11 @@ taken there. Elsewhere somebody else fills the disk, and readings that go would 
     within -- own > limit --> over: a checkpoint, so that Postgres gives back what it needs no more, and one look more
     over ---- still over ---> the oldest day goes: refused, rolled up, dropped; then the next look
     over ---- no day ended -> exhausted: today is never dropped, nor is anything but readings
+    over ---- by no more than what a restore set aside -> exhausted: that is to go first, by a person
 
-What goes is a day that has ended for :data:`EDGE`, so that its last hours are rolled up.
+What goes is a day that has ended for :data:`EDGE`, so that its last hours are rolled up. For the disk it goes once the
+disk is short for :data:`LASTING_SECONDS`, or as soon as it is :func:`pressing`: a backup that is written there, or a
+file that is unpacked, is gone by then.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,9 @@ from enum import StrEnum
 
 from appliance.db.partitions import DayPartition
 from appliance.ingest.telemetry.expiry import DAY, EDGE, Wait, midnight
+
+LASTING_SECONDS = 900.0
+"""Seconds for which the disk is short before a day goes for it. A day that has gone does not come back."""
 
 
 class Source(StrEnum):
@@ -41,6 +47,8 @@ class Usage:
     free: int
     spare: int
     """What is to be free of it."""
+    aside: int = 0
+    """Of the own: what a restore builds, and what it replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,19 @@ class BudgetState:
         """Return the bytes that are taken beyond the limit, 0 within it."""
         return 0 if self.usage is None or self.limit is None else max(0, self.usage.own - self.limit.bytes)
 
+    @property
+    def due(self) -> int:
+        """Return the bytes for which days go: what is over beyond what a restore set aside.
+
+        Else the data that were replaced, and that nobody needs any more, would push out those that were restored.
+        """
+        return 0 if self.usage is None else max(0, self.over - self.usage.aside)
+
     def room_for(self, readings: int) -> int | None:
         """Return how many bytes readings may take in all, of which ``readings`` are taken; None without a limit."""
         if self.usage is None or self.limit is None:
             return None
-        return max(0, self.limit.bytes - self.usage.own + readings)
+        return max(0, self.limit.bytes - self.usage.own + self.usage.aside + readings)
 
 
 def limit_of(usage: Usage, terms: BudgetTerms) -> Limit | None:
@@ -92,9 +108,14 @@ def limit_of(usage: Usage, terms: BudgetTerms) -> Limit | None:
     limits = []
     if terms.max_bytes:
         limits.append(Limit(terms.max_bytes, Source.MAX_BYTES))
-    if terms.by_disk and 2 * usage.own >= usage.total - usage.free:
+    if terms.by_disk and 2 * (usage.own - usage.aside) >= usage.total - usage.free:
         limits.append(Limit(max(0, usage.own + usage.free - usage.spare), Source.DISK))
     return min(limits, key=lambda one: one.bytes, default=None)
+
+
+def pressing(usage: Usage) -> bool:
+    """Return whether so little is free that a day goes at once. Half as far down, and messages are not stored."""
+    return 4 * usage.free < 3 * usage.spare
 
 
 def budget_cutoff(now: datetime) -> datetime:

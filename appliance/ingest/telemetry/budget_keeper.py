@@ -17,13 +17,16 @@ from appliance.clock import Clock
 from appliance.db.partitions import DayPartition, read_days
 from appliance.db.pool import Pool
 from appliance.ingest.telemetry.budget import (
+    LASTING_SECONDS,
     BudgetState,
     BudgetTerms,
+    Source,
     Usage,
     budget_cutoff,
     has_ended,
     limit_of,
     next_to_go,
+    pressing,
 )
 from appliance.ingest.telemetry.day_dropper import DayDropper
 from appliance.ingest.telemetry.expiry import DAY, Cause, ExpiredDay, Wait
@@ -68,6 +71,14 @@ class Premises:
     """Has Postgres give back what it needs no more."""
 
 
+@dataclass(frozen=True, slots=True)
+class GoneDay:
+    """A day that has gone to make room, and when, in seconds since 1970."""
+
+    day: date
+    at: float
+
+
 @dataclass(slots=True)
 class _Closing:
     """The day that is about to go. Times are monotonic seconds."""
@@ -100,9 +111,13 @@ class BudgetKeeper:
         self._gone_until: date | None = None
         """The day after the newest that has gone."""
         self._checkpoint_at = self._measure_at = float("-inf")
+        self._short_since: float | None = None
+        """Since when the disk is short, in monotonic seconds."""
         self._reported: BudgetState = BudgetState()
         self.state = BudgetState()
         """As of the last look."""
+        self.gone_for_disk: GoneDay | None = None
+        """The last day that this process let go for the disk: nobody has said so in the configuration."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look now and every LOOK_SECONDS, without end."""
@@ -136,6 +151,12 @@ class BudgetKeeper:
     async def _make_room(self, state: BudgetState) -> float | None:
         """Choose the day that goes, or bring it one step further."""
         usage, limit = state.usage, state.limit
+        if not state.due:
+            self._within(BudgetState(usage, limit, wait=Wait.ASIDE, exhausted=True))
+            return MEASURE_SECONDS
+        if self._closing is None and self._may_pass(state):
+            self._settle(BudgetState(usage, limit, wait=Wait.PASSING))
+            return None
         if not self._clock.trusted:
             self._settle(BudgetState(usage, limit, wait=Wait.CLOCK))
             return None
@@ -147,8 +168,20 @@ class BudgetKeeper:
             self._settle(BudgetState(usage, limit, exhausted=not has_ended(days, now)))
             return None
         wait = await self._let_go(one)
+        if wait is None and limit is not None and limit.source is Source.DISK:
+            self.gone_for_disk = GoneDay(one.day, self._clock.now())
         self._settle(BudgetState(usage, limit, None if wait is None else one.day, wait))
         return BLOCKED_SECONDS if wait is Wait.LOCK and not self._premises.is_full() else SOON_SECONDS
+
+    def _may_pass(self, state: BudgetState) -> bool:
+        """Return whether the disk is short for so short a time that it may have room again by itself."""
+        usage, limit = state.usage, state.limit
+        if usage is None or limit is None or limit.source is not Source.DISK:
+            return False
+        monotonic = self._clock.monotonic()
+        if self._short_since is None:
+            self._short_since = monotonic
+        return not pressing(usage) and monotonic - self._short_since < LASTING_SECONDS
 
     async def _let_go(self, one: DayPartition) -> Wait | None:
         """Close a day to further readings, roll up its hours, drop it: a step a call.
@@ -187,6 +220,7 @@ class BudgetKeeper:
 
     def _within(self, state: BudgetState) -> None:
         """Let nothing go: a day that was about to, and has not, is written to again."""
+        self._short_since = None
         if self._closing is not None:
             self._closing = None
             self._kept_since.set(self._gone_until)
@@ -196,7 +230,8 @@ class BudgetKeeper:
         """Make ``state`` the present one, and log what is new of it."""
         self.state, before = state, self._reported
         if state.exhausted and not before.exhausted:
-            log.warning("more is taken than may be, and no day of readings can go", over=state.over)
+            wait = None if state.wait is None else state.wait.value
+            log.warning("more is taken than may be, and no day of readings can go", over=state.over, waits_for=wait)
         elif state.day is not None and (state.day, state.wait) != (before.day, before.wait):
             wait = None if state.wait is None else state.wait.value
             log.info("a day goes to make room", day=state.day.isoformat(), over=state.over, waits_for=wait)

@@ -43,6 +43,10 @@ class Wait(StrEnum):
     """Somebody read or wrote telemetry for longer than the drop waits for its lock."""
     BACKUP = "backup"
     """A backup reads all tables, and ends within hours."""
+    PASSING = "passing"
+    """The disk is short for minutes only: what takes the room may go by itself."""
+    ASIDE = "aside"
+    """What a restore replaced takes the room, and is to be removed by a person."""
     TURN = "turn"
     """Nothing: it goes in one of the next rounds."""
 

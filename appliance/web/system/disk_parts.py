@@ -62,7 +62,8 @@ def parts_of_data(view: SystemView) -> list[tuple[str, int]]:
         ("Rest of Postgres", max(disk.postgres - disk.postgres_log - present - earlier - rollups - held, 0)),
         ("Queue of the broker", disk.broker),
         ("Reserve for a full disk", disk.reserve),
-        ("Other files", disk.rest),
+        ("Replaced by a restore", disk.aside),
+        ("Other files", disk.rest - disk.aside),
     ]
     return sorted(((label, size) for label, size in parts if size), key=lambda part: -part[1])
 

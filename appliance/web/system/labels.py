@@ -127,7 +127,7 @@ def wait_text(waiting: WaitingDay) -> str:
             return "Waits for a session that reads or writes readings for long, such as psql"
         case Wait.BACKUP:
             return "Waits for the end of a backup, which reads all readings"
-        case Wait.TURN:
+        case _:
             return "Goes within minutes"
 
 
@@ -165,6 +165,10 @@ def budget_wait(budget: Budget) -> str | None:
             return "Waits for a session that reads or writes readings for long, such as psql"
         case Wait.BACKUP:
             return "Waits for the end of a backup, which reads all readings"
+        case Wait.PASSING:
+            return "The disk is short of room: the oldest day goes if it still is in a quarter of an hour"
+        case Wait.ASIDE:
+            return "No day goes for what a restore replaced: remove the folders replaced-… from the data folder"
         case _:
             return None
 

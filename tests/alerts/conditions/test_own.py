@@ -1,7 +1,7 @@
 """What the appliance remembers of itself, second by second, without a database."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from appliance.alerts.conditions.own import (
@@ -9,6 +9,7 @@ from appliance.alerts.conditions.own import (
     MAX_OUTAGES,
     QUIET_SECONDS,
     ClockDoubt,
+    DayGone,
     EndingCertificate,
     Exceeded,
     FloodingUser,
@@ -65,7 +66,21 @@ def test_data_that_nothing_can_be_dropped_of_is_an_alert_while_it_takes_too_much
     (condition,) = seen.own.holding(None)
     assert condition.severity is Severity.HIGH
     assert (condition.details["taken_bytes"], condition.details["limit_bytes"]) == (3 * GB, 2 * GB)
+    assert seen.after(exceeded=Exceeded(3 * GB, 2 * GB, aside=True)) == [
+        "The data of barn takes more than retention.max_bytes, with what a restore replaced"
+    ]
     assert seen.after(exceeded=None) == []
+
+
+def test_a_day_that_went_for_the_disk_is_an_alert_for_two_days() -> None:
+    seen = Seen()
+    gone = DayGone(date(2026, 11, 1), START)
+    text = "The oldest readings of barn went before their age: the disk had no room for them"
+    assert seen.after(1, day_gone=gone) == [text]
+    (condition,) = seen.own.holding(None)
+    assert (condition.severity, condition.details["day"]) == (Severity.HIGH, "2026-11-01")
+    assert seen.after(2 * 86_400 - 60, day_gone=gone) == [text]
+    assert seen.after(120, day_gone=gone) == []
 
 
 def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> None:

@@ -38,6 +38,8 @@ def partition(day: date, *, empty: bool = False) -> DayPartition:
         # most is somebody else's: readings that go would make room for more of that
         (Usage(44 * GB, 100 * GB, 2 * GB, 7 * GB), BudgetTerms(0, by_disk=True), None),
         (Usage(44 * GB, 100 * GB, 2 * GB, 7 * GB), BudgetTerms(40 * GB, by_disk=True), (40 * GB, Source.MAX_BYTES)),
+        # what a restore set aside is no reading's
+        (Usage(50 * GB, 100 * GB, 2 * GB, 7 * GB, 2 * GB), BudgetTerms(0, by_disk=True), None),
         # the smaller one
         (Usage(50 * GB, 100 * GB, 2 * GB, 7 * GB), BudgetTerms(60 * GB, by_disk=True), (45 * GB, Source.DISK)),
         (Usage(50 * GB, 100 * GB, 2 * GB, 7 * GB), BudgetTerms(60 * GB, by_disk=False), (60 * GB, Source.MAX_BYTES)),
@@ -82,4 +84,6 @@ def test_what_readings_may_take_is_what_the_rest_leaves() -> None:
     assert BudgetState(usage, Limit(1000, Source.MAX_BYTES)).room_for(400) == 700
     assert BudgetState(usage, Limit(200, Source.MAX_BYTES)).room_for(400) == 0
     assert BudgetState(usage, None).room_for(400) is None
+    aside = Usage(own=700, total=2000, free=900, spare=0, aside=200)
+    assert BudgetState(aside, Limit(1000, Source.MAX_BYTES)).room_for(400) == 900
     assert BudgetState().room_for(400) is None

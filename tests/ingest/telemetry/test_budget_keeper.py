@@ -6,7 +6,14 @@ import psycopg
 import pytest
 
 from appliance.db.trio_psycopg import connect
-from appliance.ingest.telemetry.budget_keeper import CHECKPOINT_SECONDS, PATIENCE, PATIENCE_WHEN_FULL, SETTLE_SECONDS
+from appliance.ingest.telemetry.budget import LASTING_SECONDS, BudgetTerms
+from appliance.ingest.telemetry.budget_keeper import (
+    CHECKPOINT_SECONDS,
+    PATIENCE,
+    PATIENCE_WHEN_FULL,
+    SETTLE_SECONDS,
+    GoneDay,
+)
 from appliance.ingest.telemetry.expiry import Wait
 from tests.support.accounting import look as balance
 from tests.support.budget import MOST, budgeted
@@ -22,6 +29,12 @@ A_DAY = timedelta(days=1)
 DAY_BYTES = 200_000
 """Less than a day of READINGS takes, and more than half of it."""
 READINGS = 1000
+
+
+SIZES = """
+SELECT pg_total_relation_size(c.oid) FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid
+WHERE i.inhparent = 'telemetry'::regclass AND pg_relation_size(c.oid) > 0
+"""
 
 
 async def fill(database: Database, first: date = FIRST, last: date = TODAY) -> None:
@@ -178,6 +191,73 @@ async def test_a_session_that_reads_for_long_puts_it_off(database: Database) -> 
             assert days(database)[0] == FIRST
         assert await one.step() is None
     assert days(database)[0] == FIRST + A_DAY
+
+
+async def test_no_day_goes_for_what_a_restore_replaced(database: Database) -> None:
+    await fill(database)
+    async with budgeted(database, NOW, others=2 * MOST, aside=MOST + DAY_BYTES) as one:
+        one.aside += sum(row[0] for row in look(database, SIZES))  # as much as all is over by
+        for _ in range(4):
+            await one.step()
+        state = one.keeper.state
+        assert (state.over > 0, state.due, state.wait, state.exhausted) == (True, 0, Wait.ASIDE, True)
+        assert one.kept_since.day is None
+        assert days(database) == span(FIRST, 7)
+        one.aside -= 2 * DAY_BYTES  # and now a day more than that
+        for _ in range(4):
+            await one.step()
+        assert days(database) == span(FIRST + A_DAY, 6)
+
+
+async def test_a_day_that_is_about_to_go_stays_open_where_a_restore_takes_the_room(database: Database) -> None:
+    await fill(database)
+    async with budgeted(database, NOW, others=MOST - DAY_BYTES) as one:
+        await one.step()
+        assert await one.step(0) is Wait.TURN
+        assert one.kept_since.day == FIRST + A_DAY
+        one.others, one.aside = 2 * MOST, 2 * MOST
+        assert await one.step(SETTLE_SECONDS) is Wait.ASIDE
+        assert one.kept_since.ts == 0
+    assert days(database) == span(FIRST, 7)
+
+
+async def test_for_the_disk_a_day_goes_once_it_is_short_for_long(database: Database) -> None:
+    await fill(database)
+    terms = BudgetTerms(0, by_disk=True)
+    async with budgeted(database, NOW, others=MOST, terms=terms, total=MOST, free=90, spare=100) as one:
+        for again in (True, False):
+            await one.step(CHECKPOINT_SECONDS)
+            assert await one.step(0) is Wait.PASSING
+            await one.step(LASTING_SECONDS - 1)  # and another checkpoint
+            assert await one.step(0) is Wait.PASSING
+            one.free = 100 if again else 90  # a backup was written there, and is gone
+            await one.step(0)
+            one.free = 90
+        assert one.kept_since.ts == 0
+        assert days(database)[0] == FIRST
+        assert await one.step(1) is Wait.TURN
+        await one.step()
+        assert one.keeper.gone_for_disk == GoneDay(FIRST, NOW.timestamp())
+    assert days(database)[0] == FIRST + A_DAY
+
+
+async def test_for_the_disk_a_day_goes_at_once_where_little_is_free(database: Database) -> None:
+    await fill(database)
+    terms = BudgetTerms(0, by_disk=True)
+    async with budgeted(database, NOW, others=MOST, terms=terms, total=MOST, free=74, spare=100) as one:
+        await one.step()  # the checkpoint
+        assert await one.step(1) is Wait.TURN
+        one.free = 80  # it is closed already, and goes
+        await one.step()
+    assert days(database)[0] == FIRST + A_DAY
+
+
+async def test_for_a_configured_limit_no_day_is_told_as_gone_for_the_disk(database: Database) -> None:
+    await fill(database)
+    async with budgeted(database, NOW, others=MOST - DAY_BYTES) as one:
+        await one.settle()
+        assert one.keeper.gone_for_disk is None
+    assert days(database)[0] > FIRST
 
 
 @pytest.mark.parametrize(

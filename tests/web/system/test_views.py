@@ -293,6 +293,17 @@ async def test_where_no_day_can_go_it_says_what_takes_the_room(database: Databas
         assert f"<dt>{label}</dt>" in html
     assert '<dt>Log of Postgres</dt><dd class="num">64.0 MB</dd>' in html
     assert "<dt>Earlier readings</dt>" not in html
+    assert "<dt>Replaced by a restore</dt>" not in html
+    process.disk = replace(disk, rest=10**9, aside=10**9)
+    stuck = budget(3 * 10**9, 2 * 10**9, wait=Wait.ASIDE, exhausted=True)
+    async with page(database, budget=lambda: stuck, process=process) as asking:
+        html = " ".join((await asking.get("/system")).text.split())
+    assert "No day can go" not in html
+    assert "No day goes for what a restore replaced: remove the folders" in html
+    assert '<dt>Replaced by a restore</dt><dd class="num">1.0 GB</dd>' in html
+    passing = budget(3 * 10**9, 2 * 10**9, Source.DISK, wait=Wait.PASSING)
+    async with page(database, budget=lambda: passing) as asking:
+        assert "the oldest day goes if it still is in a quarter of an hour" in (await asking.get("/system")).text
 
 
 def outlook(full_in: int | None, *, free: int | None = 10**9) -> str | None:
@@ -317,7 +328,8 @@ def test_the_outlook_says_how_long_the_disk_lasts() -> None:
 
 
 def test_each_wait_says_what_is_waited_for() -> None:
-    texts = [wait_text(WaitingDay(date(2026, 11, 23), reason, 1200)) for reason in Wait]
+    by_age = [reason for reason in Wait if reason not in {Wait.PASSING, Wait.ASIDE}]
+    texts = [wait_text(WaitingDay(date(2026, 11, 23), reason, 1200)) for reason in by_age]
     assert texts == [
         "Waits until the clock is trusted again",
         "Waits for its roll-ups, 1,200 to be written",
