@@ -22,7 +22,7 @@ NARROW = ViewportSize(width=320, height=700)
 COLOURS = ("color-contrast", "link-in-text-block")
 """The rules for which it makes a difference whether it is day or night."""
 MACHINES = ("/customer", "/operator", "/ingest", "/static", "/healthz", "/readyz", "/metrics", "/openapi", "/live")
-NO_PAGES = {"/quarantine/<int:message_id>/payload"}
+NO_PAGES = {"/ca.crt", "/quarantine/<int:message_id>/payload"}
 """What lies among the pages and is a file or a part."""
 
 
