@@ -29,6 +29,7 @@ class _PrintableError(Protocol):
 
 def main() -> int:
     """Run the command that ``sys.argv`` names and return its exit code."""
+    _open_standard_streams()
     # Until a command says otherwise, output is its own, and what is logged beside it goes where errors go.
     configure(Log(level="warning"), sys.stderr)
     try:
@@ -38,6 +39,17 @@ def main() -> int:
     except BaseException as error:  # noqa: BLE001 - the outermost boundary of the process
         return report(error)
     return result if isinstance(result, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Open standard input, output and error if they are closed: else the next file that is opened takes their place."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, descriptor)  # for the programs that we start, too
+            if opened != descriptor:
+                os.close(opened)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def report(error: BaseException) -> int:

@@ -104,3 +104,17 @@ def test_a_surprise_shows_its_own_traceback_and_no_group(capsys: pytest.CaptureF
     assert "in crash" in said
     assert "ExceptionGroup" not in said
     assert said.endswith("error: unexpected KeyError: 'lost'\n")
+
+
+def test_closed_standard_streams_are_empty_and_no_file_takes_their_place(tmp_path: Path) -> None:
+    command = f'"{sys.executable}" -m appliance backup --sheet --passphrase-stdin'
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "APPLIANCE_DATA_DIR": str(tmp_path)}
+    for closed in ("<&-", "<&- >&-"):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {command} {closed}"],
+            env=environ, stderr=subprocess.PIPE, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (
+            1,
+            "error: the passphrase must be one line without control characters.\n",
+        )

@@ -28,6 +28,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.database import of_our_parent, opened
 from appliance.cli.output import json_option, show_one
+from appliance.cli.secret_input import first_line
 from appliance.cli.service_time import service_clock
 from appliance.config import Config, weakness
 from appliance.db.audit import Actor, ActorKind, Entry, record
@@ -197,7 +198,7 @@ def _verify(file: Path, passphrase: str | None) -> Verified:
 def _passphrase(config: Config, *, from_stdin: bool, new: bool) -> str:
     """Return the passphrase: of standard input, of the configuration, or asked for on a terminal. Raises Invalid."""
     if from_stdin:
-        passphrase = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+        passphrase = first_line("passphrase")
     elif config.backup.passphrase is not None:
         passphrase = config.backup.passphrase.reveal()
     elif sys.stdin.isatty():

@@ -14,6 +14,7 @@ from appliance.backup.contents import addresses
 from appliance.cli import Invocation
 from appliance.cli.administration import operating_system_user
 from appliance.cli.output import json_option, show_one
+from appliance.cli.secret_input import first_line
 from appliance.cli.service_time import service_clock
 from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
@@ -70,7 +71,7 @@ def command(
 def _passphrase(config: Config, *, from_stdin: bool) -> str:
     """Return the passphrase: of standard input, of the configuration, or asked for on a terminal. Raises Invalid."""
     if from_stdin:
-        passphrase = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+        passphrase = first_line("passphrase")
     elif config.backup.passphrase is not None:
         passphrase = config.backup.passphrase.reveal()
     elif sys.stdin.isatty():

@@ -1,6 +1,5 @@
 """``appliance user``: the users who may sign in. Also the recovery command, for a person on the machine itself."""
 
-import sys
 from typing import Any
 
 import click
@@ -9,6 +8,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.database import web_url
 from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.cli.secret_input import first_line
 from appliance.errors import Invalid
 from appliance.people import passwords, users
 from appliance.people.passwords import Hasher
@@ -40,7 +40,7 @@ def add(
     invocation: Invocation, email: str, role: str, tenant: str | None, name: str, password_stdin: bool, as_json: bool
 ) -> None:
     """Add the user EMAIL, and print a link to choose a password: it works once, for 24 hours."""
-    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else None
+    password = first_line("password") if password_stdin else None
 
     async def work(administration: Administration) -> tuple[User, str | None]:
         connection, context = administration.connection, administration.context

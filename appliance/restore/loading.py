@@ -67,10 +67,9 @@ class Loading:
         passing.start()
         try:
             self._feed(told)
-        except BrokenPipeError:
-            pass  # one of the two has failed, and says why
         except BaseException:
             self.stop()
+            passing.join()
             raise
         passing.join()
         self._raise_failure()
@@ -87,24 +86,30 @@ class Loading:
     def close(self) -> None:
         """Stop, and give back what was used."""
         self.stop()
+        for stream in (self._reader.stdin, self._reader.stdout, self._writer.stdin):
+            with contextlib.suppress(BrokenPipeError):  # of what was not written
+                _pipe(stream).close()
         for descriptor in self._errors.values():
             os.close(descriptor)
 
     def _feed(self, told: Callable[[int], None]) -> None:
+        """Give pg_restore what it takes, and read the archive to its end. Without pg_restore it need not be read."""
         stdin = _pipe(self._reader.stdin)
-        count, whole = 0, False
+        count, whole, hungry = 0, False, True
         try:
             with open_backup(self._source.path, self._source.passphrase) as stream:
                 for entry in read_archive(stream):
                     if isinstance(entry, DumpPart):
-                        stdin.write(entry.data)
+                        hungry = hungry and _written(stdin, entry.data)
+                        if not hungry and self._reader.wait() != 0:
+                            break  # it has failed, and says why
                         count += len(entry.data)
                         told(count)
                     whole = isinstance(entry, Summary)
         finally:
             with contextlib.suppress(BrokenPipeError):
                 stdin.close()
-        if not whole:
+        if not whole and self._reader.wait() == 0:
             raise ApplianceError(f"{self._source.path} ends too early")
         self._whole.set()
 
@@ -170,6 +175,15 @@ def _feed_list(source: Source, stdin: IO[bytes]) -> None:
 def _ours(contents: bytes) -> bytes:
     """Return the table of contents without rights on what belongs to the server: who prepares that, has its own."""
     return b"".join(line for line in contents.splitlines(keepends=True) if b" ACL pg_catalog " not in line)
+
+
+def _written(stdin: IO[bytes], data: bytes) -> bool:
+    """Return whether the program took ``data``; False: it has ended."""
+    try:
+        stdin.write(data)
+    except BrokenPipeError:
+        return False
+    return True
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
