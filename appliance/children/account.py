@@ -72,3 +72,11 @@ def own_name() -> str:
             f"The user id {os.geteuid()} has no name in /etc/passwd, and Postgres starts for named users only: "
             "run as a user that exists, or set database.url"
         ) from None
+
+
+def user_name(uid: int) -> str:
+    """Return the name of a user of this machine, or its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -34,7 +34,7 @@ import msgspec
 import structlog
 
 from appliance.children import replacement
-from appliance.children.account import Account
+from appliance.children.account import Account, user_name
 from appliance.children.files import make_folder, write_atomically
 from appliance.disk.reserve import give_back_if_short
 from appliance.errors import ApplianceError
@@ -144,8 +144,11 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
         run_file = path / "run.json"
         run_file.unlink(missing_ok=True)
         with _told_when_full(path):
-            instance = _instance(path / "instance.json")
-            keys = _keys(path / "keys.json")
+            try:
+                instance = _instance(path / "instance.json")
+                keys = _keys(path / "keys.json")
+            except PermissionError:
+                raise ApplianceError(_closed(path)) from None
             sockets = _make_sockets(path / SOCKETS)
         try:
             yield DataDir(path, instance, keys, sockets)
@@ -165,11 +168,29 @@ def locked_data_dir(path: Path) -> Iterator[Path]:
     with _told_when_full(path):
         _make(path)
     path = path.resolve()
+    require_owner(path, path / "instance.json")
     with _lock(path):
         if (path / replacement.BUILT / SOCKETS).is_symlink():
             _remove_sockets(path / replacement.BUILT / SOCKETS)
         replacement.settle(path)
         yield path
+
+
+def require_owner(path: Path, proof: Path) -> None:
+    """Raise ApplianceError when we are root and ``proof`` in the data folder ``path`` belongs to another user.
+
+    That user runs the appliance there, and could not read what root would write.
+    """
+    try:
+        owner = proof.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if os.geteuid() == 0 and owner != 0:
+        user = user_name(owner)
+        raise ApplianceError(
+            f"data_dir {path} is that of user {user}, and root would close it to that user: run this command as {user},"
+            f" with `sudo -u {user if user != str(owner) else f'#{owner}'}` for example, or name another data_dir"
+        )
 
 
 def lock_holder(path: Path) -> str | None:
@@ -242,7 +263,10 @@ def _told_when_full(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[None]:
     with _told_when_full(path):
-        descriptor = os.open(path / "appliance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path / "appliance.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError:
+            raise ApplianceError(_closed(path)) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

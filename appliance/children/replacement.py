@@ -125,7 +125,9 @@ def end_servers(folder: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Return the bytes on disk of a folder or file."""
+    """Return the bytes on disk of a folder or file; of a link, those of the link."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_blocks * 512
     total = 0
     for folder, _, files in os.walk(path):
         for name in (*files, "."):
@@ -133,7 +135,7 @@ def size(path: Path) -> int:
                 total += (Path(folder) / name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue
-    return total if path.is_dir() else path.lstat().st_blocks * 512
+    return total
 
 
 def _finish(path: Path, journal: Journal, step: Step) -> None:

@@ -12,7 +12,7 @@ from appliance.backup.age_file import MAGIC
 from appliance.backup.archive import Manifest, open_backup, read_archive
 from appliance.backup.contents import TLS_FILES, fingerprint_of
 from appliance.children import postgres_files
-from appliance.children.data_dir import Instance, lock_holder
+from appliance.children.data_dir import Instance, lock_holder, require_owner
 from appliance.children.replacement import belongings, refuse_mounts, size
 from appliance.db.migrations import shipped
 from appliance.disk.levels import Room
@@ -71,6 +71,8 @@ def look(path: Path, stays: Collection[str]) -> Place:
         there = path
         while not there.exists():
             there = there.parent
+        if there == path:
+            require_owner(path, path)
         return Place(
             path,
             names,
@@ -82,7 +84,7 @@ def look(path: Path, stays: Collection[str]) -> Place:
         )
     except PermissionError as error:
         raise ApplianceError(
-            f"{error.filename or path} cannot be read: run this command as the user who runs the appliance, or as root"
+            f"{error.filename or path} cannot be read: run this command as the user who runs the appliance"
         ) from None
 
 

@@ -100,7 +100,7 @@ async def plan(task: Task) -> Plan:
     manifest = await trio.to_thread.run_sync(inspection.peek, source.path, source.passphrase)
     inspection.refuse(manifest, place, replace=task.replace)
     if not inspection.may_write(place.path):
-        raise ApplianceError(f"data_dir {place.path} cannot be written: run this command as its owner, or as root")
+        raise ApplianceError(f"data_dir {place.path} cannot be written: run this command as its owner")
     programs = await _programs(config, manifest)
     verified = await trio.to_thread.run_sync(
         verify, source.path, source.passphrase, programs / "pg_restore", partial(task.told, "verifying")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.children import account
 from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
 from appliance.errors import ApplianceError
 from tests.support.project import ROOT
@@ -146,3 +147,21 @@ def test_a_read_only_folder_is_refused_with_the_mend_for_it(tmp_path: Path, monk
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     with pytest.raises(ApplianceError, match=r"\(Read-only file system\): mount it to be written to, or choose"):
         open_data_dir(tmp_path / "data").__enter__()
+
+
+def test_root_is_refused_in_the_folder_of_another_user_and_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_data_dir(tmp_path / "data") as data:
+        identity = data.path / "instance.json"
+    if os.geteuid() == 0:
+        os.chown(identity, 12_345, 12_345)
+        user = "12345"
+    else:
+        user = str(account.user_name(os.geteuid()))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    before = {path.name: path.stat().st_mtime_ns for path in data.path.iterdir()}
+    told = f"is that of user {user}, and root would close it .* `sudo -u #?{user}`"
+    with pytest.raises(ApplianceError, match=told), open_data_dir(data.path):
+        pytest.fail("it was opened")
+    assert {path.name: path.stat().st_mtime_ns for path in data.path.iterdir()} == before

@@ -114,3 +114,10 @@ def test_a_server_that_a_killed_restore_left_is_ended_before_its_folder_is_remov
         with locked_data_dir(tmp_path):
             assert server.wait(10) == -signal.SIGKILL
     assert read(tmp_path) == OLD | PLACE
+
+
+def test_the_size_of_a_link_is_not_that_of_what_it_leads_to(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", {"file": "x" * 100_000})
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert replacement.size(tmp_path / "elsewhere") >= replacement.size(tmp_path / "elsewhere/file") >= 100_000
+    assert replacement.size(tmp_path / "link") < 10_000

@@ -1,5 +1,6 @@
 """A backup is compared with this program and with the place before anything is touched, and each difference is told."""
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +88,15 @@ def test_a_place_is_looked_at_without_a_trace(tmp_path: Path) -> None:
             inspection.look(path, ())
     found = inspection.look(path, ())
     assert (found.names, found.instance_id, found.key_ids) == (["instance.json", "keys.json"], instance, keys)
+
+
+def test_root_restores_nothing_into_the_empty_folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inspection.look(tmp_path, ()).names == []
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 12_345, 12_345)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ApplianceError, match=r"is that of user .*: run this command as"):
+        inspection.look(tmp_path, ())
 
 
 def test_the_backup_itself_and_the_folder_of_backups_stay(tmp_path: Path) -> None:
