@@ -112,6 +112,16 @@ def test_an_unreleased_part_opens_the_changelog() -> None:
     assert headings[0] == "[Unreleased]"
 
 
+def test_no_entry_of_the_changelog_is_torn_or_stands_twice() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    entries = [" ".join(found.split()) for found in re.findall(r"^- (.+(?:\n  .+)*)$", text, re.MULTILINE)]
+    assert sum(line.startswith(("- ", "  ")) for line in text.splitlines()) == sum(
+        found.count("\n") + 1 for found in re.findall(r"^- .+(?:\n  .+)*$", text, re.MULTILINE)
+    )
+    assert [entry for entry in set(entries) if entries.count(entry) > 1] == []
+    assert [entry for entry in entries if not entry.endswith((".", ".)"))] == []
+
+
 def test_no_file_names_a_registry() -> None:
     """What is installed comes from wherever the machine's own settings say: no file of ours names a place."""
     names = (
