@@ -18,7 +18,11 @@ KEEPALIVES = {
     "tcp_user_timeout": "60000",
 }
 
-_UNSHOWN = frozenset({"password", "sslpassword", "passfile", *KEEPALIVES})
+# After a failover the address may lead to a standby, on which no statement of ours works, LISTEN included. It counts as
+# away until it is promoted; of several hosts in the address the primary is taken. (A role may well be read-only.)
+PRIMARY = {"target_session_attrs": "primary"}
+
+_UNSHOWN = frozenset({"password", "sslpassword", "passfile", *KEEPALIVES, *PRIMARY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Endpoint:
         Raises psycopg.ProgrammingError if ``url`` is no connection string.
         """
         given = conninfo_to_dict(url)
-        return cls(make_conninfo("", **{**KEEPALIVES, **given}), login_is_role=False)
+        return cls(make_conninfo("", **{**KEEPALIVES, **PRIMARY, **given}), login_is_role=False)
 
     def conninfo(self, role: str) -> str:
         """Return the libpq connection string for sessions as ``role``."""

@@ -32,6 +32,14 @@ def test_external_notices_a_peer_that_is_gone_unless_told_otherwise() -> None:
     assert (given["keepalives_idle"], given["keepalives_interval"]) == ("7", "10")
 
 
+def test_a_standby_is_no_external_database_unless_told_otherwise() -> None:
+    given = Endpoint.external("host=a,b")
+    assert conninfo_to_dict(given.conninfo("appliance_web"))["target_session_attrs"] == "primary"
+    told = Endpoint.external("host=a,b target_session_attrs=any")
+    assert conninfo_to_dict(told.conninfo("appliance_web"))["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in given.shown()
+
+
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Endpoint.external("postgresql://me:secret@db.example/edge"))
 
