@@ -74,9 +74,15 @@ def _copy(primary: PostgresServer, standby: PostgresServer) -> None:
     """Copy the primary as its standby."""
     source = f"host={primary.socket_dir} port={primary.port} user={SUPERUSER}"
     account = USER if os.geteuid() == 0 else None
-    command = [programs() / "pg_basebackup", "-D", standby.directory / "data", "-d", source]
     subprocess.run(
-        [*command, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"],
+        [
+            str(programs() / "pg_basebackup"),
+            f"--pgdata={standby.directory / 'data'}",
+            f"--dbname={source}",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ],
         check=True,
         timeout=60,
         cwd=standby.directory,
