@@ -138,7 +138,9 @@ class Nightly:
         await self._asked.wait()
 
     async def _round(self) -> float | None:
-        self._on_data_disk = await trio.to_thread.run_sync(on_one_disk, self._settings.folder, self._data_dir)
+        self._on_data_disk = await trio.to_thread.run_sync(
+            on_one_disk, self._settings.folder, self._data_dir, abandon_on_cancel=True
+        )  # a disk of the network may hang
         if not self._running and not self._asked.is_set():
             self._record = read_record(self._data_dir)  # `appliance backup` by a person has a part in it
         if self._asked.is_set() or self.is_due():

@@ -65,5 +65,5 @@ def write_record(data_dir: Path, record: Record) -> None:
 def is_overdue(record: Record, now: datetime) -> bool:
     """Return whether the last good backup is too old, where one is made every night; ``now`` must be trusted."""
     good_at = None if record.good is None else record.good.at
-    begun = [at for at in (record.since, good_at) if at is not None]
+    begun = [at for at in (record.since, good_at) if at is not None and at <= now]  # the others are of a wrong clock
     return bool(begun) and now - max(begun) > OLD

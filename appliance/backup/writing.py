@@ -7,10 +7,11 @@ or in the same folder removes it.
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ async def write_backup(task: Task) -> Written:
         if task.file.exists():
             raise Invalid(_there(task.file), "file")
         part.rename(task.file)
-        sync_folder(task.file.parent)
+        _sync_name(task.file.parent)
         task.failpoint("backup_named")
     return Written(task.file, task.file.stat().st_size, time.monotonic() - began, verified)
 
@@ -172,7 +173,8 @@ def _part_of(file: Path) -> Iterator[tuple[Path, int]]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ApplianceError(f"another backup is being written to {file}: wait for it, or name another") from None
-        os.fchmod(descriptor, 0o600)
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+            _close_to_others(descriptor)
         os.ftruncate(descriptor, 0)
         try:
             yield part, descriptor
@@ -183,19 +185,35 @@ def _part_of(file: Path) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
 
 
+def _close_to_others(descriptor: int) -> None:
+    """Take the file from all others. A disk without modes of its own, as that of most sticks, is borne."""
+    with suppress(PermissionError):
+        os.fchmod(descriptor, 0o600)
+
+
+def _sync_name(folder: Path) -> None:
+    """Sync the new name to the disk, where its file system can: some of the network and of virtual machines cannot."""
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+
+
 def remove_parts(folder: Path, names: Callable[[str], bool]) -> list[Path]:
     """Remove files that a killed backup has left in ``folder``, those with ``names`` alone; return them."""
     removed = []
     for path in sorted(folder.glob(f"*{PART}")):
         if not names(path.name.removesuffix(PART)):
             continue
-        with path.open("rb") as file:
+        with suppress(OSError):  # somebody writes it, or it is that of another user: a new backup matters more
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # NFS locks what may be written alone
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # somebody writes it
-                continue
-            path.unlink(missing_ok=True)
-            removed.append(path)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+                removed.append(path)
+            finally:
+                os.close(descriptor)
     return removed
 
 

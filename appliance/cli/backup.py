@@ -177,8 +177,12 @@ def _remove_surplus(config: Config, newest: Path, instance: str) -> list[str]:
     names = [path.name for path in newest.parent.iterdir()]
     now, failpoint = _time(service_clock(config).now()), Failpoints.from_environment(os.environ)
     removed = backup_folder.surplus(names, instance, keep=config.backup.keep, now=now, newest=newest.name)
-    for name in removed:
-        (newest.parent / name).unlink(missing_ok=True)
+    for name in list(removed):
+        try:
+            (newest.parent / name).unlink(missing_ok=True)
+        except OSError as error:  # the new one is whole all the same
+            removed.remove(name)
+            click.echo(f"warning: {newest.parent / name} cannot be removed: {error.strerror}", err=True)
         failpoint("backup_removing")
     return removed
 

@@ -74,3 +74,10 @@ def test_two_days_without_a_good_one_are_too_many() -> None:
     assert is_overdue(made(NOW), NOW + timedelta(days=2, minutes=6))
     assert is_overdue(made(NOW, "full", good=False), NOW + timedelta(days=2, minutes=6))
     assert not is_overdue(Record(), NOW)
+
+
+def test_what_a_wrong_clock_noted_for_the_future_hides_no_missing_backup() -> None:
+    later = NOW + timedelta(days=4000)
+    record = Record(since=NOW, last=Attempt(later, later), good=Good("f", later, 1, 1.0))
+    assert is_overdue(record, NOW + timedelta(days=3))
+    assert not is_overdue(Record(since=later), NOW)

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -236,11 +237,32 @@ async def test_a_second_backup_to_the_same_file_is_refused_while_the_first_write
 def test_parts_of_killed_backups_are_removed_and_those_in_work_are_not(tmp_path: Path) -> None:
     for name in ("mine-1.age.part", "mine-2.age.part", "other.part", "mine-3.age"):
         (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "mine-4.age.part").mkdir()
+    (tmp_path / "mine-5.age.part").symlink_to(tmp_path / "mine-3.age")
     with (tmp_path / "mine-2.age.part").open("rb") as in_work:
         fcntl.flock(in_work, fcntl.LOCK_EX)
         removed = remove_parts(tmp_path, lambda name: name.startswith("mine"))
     assert [path.name for path in removed] == ["mine-1.age.part"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-2.age.part", "mine-3.age", "other.part"]
+    odd = ["mine-4.age.part", "mine-5.age.part"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-2.age.part", "mine-3.age", *odd, "other.part"]
+
+
+async def test_a_disk_without_modes_and_without_a_sync_of_names_takes_a_backup(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task.file.with_name("one.age" + PART).write_bytes(b"left by a killed one")
+    task.file.with_name("one.age" + PART).chmod(0o755)
+
+    def refuse(number: int) -> Callable[..., None]:
+        def refused(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return refused
+
+    monkeypatch.setattr(os, "fchmod", refuse(errno.EPERM))
+    monkeypatch.setattr(writing, "sync_folder", refuse(errno.EINVAL))
+    await write_backup(task)
+    assert left(task) == ["one.age"]
 
 
 async def test_programs_see_neither_the_passphrase_nor_our_environment(

@@ -138,11 +138,16 @@ def test_in_the_folder_the_newest_of_this_appliance_are_kept(running: ApplianceP
         (folder / name).write_bytes(b"kept")
     (folder / f"{mine[0]}.part").write_bytes(b"half")
     (folder / "notes.txt.part").write_bytes(b"somebody else's")
+    folders = [f"appliance-{instance}-2024010{day}T023000Z.age" for day in (1, 2)]
+    (folder / folders[0]).mkdir()
+    (folder / f"{folders[1]}.part").mkdir()
     done = run(running, "--json", **into(folder), APPLIANCE_BACKUP_KEEP="3")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert made["removed"] == [mine[0]]
-    assert names(folder) == sorted([*mine[1:], *others, future, "notes.txt.part", Path(made["file"]).name])
+    assert f"warning: {folder / folders[0]} cannot be removed: Is a directory" in done.stderr
+    there = [*mine[1:], *others, future, "notes.txt.part", folders[0], f"{folders[1]}.part", Path(made["file"]).name]
+    assert names(folder) == sorted(there)
     record = json.loads((running.data_dir / "backups.json").read_text())
     assert record["good"]["file"] == made["file"]
     assert record["last"]["error"] is None
