@@ -23,6 +23,7 @@ INSERT INTO subscriptions
 VALUES (now(), 'tweety', 'main', 'MAIN', 2, now(), now() + interval '90 days', 'ACTIVE');
 INSERT INTO device_registry (created_at, updated_at, tenant_id, device_id, status, subscription_id)
 VALUES (now(), now(), 'tweety', '{CANARY}-d1', 'ACTIVE', 'main');
+INSERT INTO sites (created_at, updated_at, tenant_id, site_id) VALUES (now(), now(), 'tweety', 'released');
 INSERT INTO quarantine_events (ingested_at, topic, reason, payload)
 VALUES (now(), 't/{CANARY}', 'INVALID_JSON', '{CANARY}');
 """
@@ -79,6 +80,7 @@ def test_it_has_what_a_fault_is_found_by_and_says_what_is_missing(patient: Patie
     assert doctor["seats"]["status"] == "broken"
     assert "of tenant tenant-" in doctor["seats"]["findings"][0]["text"]
     assert doctor["alive"]["promise"] == "A running appliance answers."
+    assert doctor["migrations"]["promise"] == "The schema is complete and as it was site-1."
     settings = json.loads(files["configuration.json"])["settings"]
     assert settings["mail.password"] == {"value": "********", "from": "$APPLIANCE_MAIL_PASSWORD"}
     assert settings["web.public_url"]["value"] == "https://appliance.example"
@@ -106,6 +108,9 @@ def test_a_file_that_is_there_stays(patient: Patient, tmp_path: Path) -> None:
     done = _bundle(patient, tmp_path / "s.zip")
     assert "exists already" in str(done.exception)
     assert (tmp_path / "s.zip").read_text() == "mine"
+    (tmp_path / "link.zip").symlink_to(tmp_path / "elsewhere")
+    assert _bundle(patient, tmp_path / "link.zip").exit_code != 0
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_dash_is_the_standard_output(patient: Patient) -> None:
