@@ -116,6 +116,17 @@ def test_a_server_that_a_killed_restore_left_is_ended_before_its_folder_is_remov
     assert read(tmp_path) == OLD | PLACE
 
 
+def test_what_is_a_mount_of_its_own_is_named_before_anything_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+    before = read(tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "postgres")
+    with pytest.raises(ApplianceError, match=r"postgres is a mount of its own .*: unmount it first"):
+        replacement.begin(tmp_path, ["instance.json"], "replaced-now", STAYS, lambda: None)
+    assert read(tmp_path) == before
+
+
 def test_the_size_of_a_link_is_not_that_of_what_it_leads_to(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", {"file": "x" * 100_000})
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")

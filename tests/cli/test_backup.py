@@ -6,6 +6,7 @@ import secrets
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 from appliance.backup.archive import DumpPart, File, open_backup, read_archive
 from appliance.children.data_dir import open_data_dir
 from appliance.failpoints import NAMES, VARIABLE
+from appliance.service_clock import machine, record
+from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
 from tests.support import fork_server
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.postgres_server import Database
@@ -151,6 +154,24 @@ def test_in_the_folder_the_newest_of_this_appliance_are_kept(running: ApplianceP
     record = json.loads((running.data_dir / "backups.json").read_text())
     assert record["good"]["file"] == made["file"]
     assert record["last"]["error"] is None
+
+
+def test_in_doubt_of_the_clock_none_is_removed(database: Database, folder: Path, tmp_path: Path) -> None:
+    with open_data_dir(tmp_path / "data") as data:
+        instance = data.instance.instance_id
+    at = time.time() + 3600
+    now = Instant(at, time.clock_gettime(time.CLOCK_BOOTTIME), machine.boot_id())
+    record.write(tmp_path / "data", Recorded(now, Doubt(Cause.OFF, at - 60)))
+    old = f"appliance-{instance}-20250101T023000Z.age"
+    (folder / old).write_bytes(b"kept")
+    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
+    env = {**os.environ, "APPLIANCE_DATA_DIR": str(tmp_path / "data"), "APPLIANCE_DATABASE_URL": url, **into(folder)}
+    env |= {"APPLIANCE_BACKUP_PASSPHRASE": PASSPHRASE, "APPLIANCE_BACKUP_KEEP": "1"}
+    done = fork_server.programs().run("appliance", ["backup", "--json"], env=env, seconds=120)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert (made["removed"], made["clock_trusted"]) == ([], False)
+    assert names(folder) == sorted([old, Path(made["file"]).name])
 
 
 def test_a_folder_that_is_not_there_is_not_made(running: ApplianceProcess, tmp_path: Path) -> None:
