@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -18,7 +19,7 @@ from appliance.ingest.telemetry.budget import BudgetState, BudgetTerms, Limit, S
 from appliance.ingest.telemetry.budget_keeper import GoneDay
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.metrics import Metrics
-from appliance.supervisor.conditions import _day_gone, _exceeded
+from appliance.supervisor.conditions import _exceeded, _own_state
 from appliance.supervisor.retention import Retention, budget_state, budget_terms, usage_of
 
 MIB = 1024 * 1024
@@ -105,5 +106,11 @@ def test_it_says_whether_what_a_restore_replaced_is_the_reason() -> None:
 
 def test_an_alert_is_told_of_the_day_that_went_for_the_disk() -> None:
     keeper: Any = SimpleNamespace(gone_for_disk=GoneDay(date(2026, 11, 1), 5.0))
-    assert _day_gone(Retention(None, keeper)) == DayGone(date(2026, 11, 1), 5.0)  # type: ignore[arg-type]
-    assert _day_gone(having(None)) is None
+    retention = Retention(None, keeper)  # type: ignore[arg-type]
+    keeper.state = BudgetState()
+    broker: Any = MagicMock()
+    broker.health().warnings.return_value = broker.health().causes.return_value = {}
+    given: Any = MagicMock()
+    given.certificates.troubles, given.backups = {}, None
+    assert _own_state(given, broker, retention).day_gone == DayGone(date(2026, 11, 1), 5.0)
+    assert _own_state(given, broker, having(None)).day_gone is None

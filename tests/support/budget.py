@@ -51,6 +51,7 @@ class Budgeted:
     """Bytes of ``others`` that a restore set aside."""
     total: int = DISK
     checkpoints: int = 0
+    measured: int = 0
     rolls_up: bool | psycopg.Error = True
     """Whether hours are rolled up; an error is raised."""
     kept_since: KeptSince = field(default_factory=lambda: KeptSince(30))
@@ -71,6 +72,7 @@ class Budgeted:
 
     async def measure(self) -> Usage:
         """Return what is taken now."""
+        self.measured += 1
         async with self.pool.connection() as connection:
             days = await read_days(connection)
         own = self.others + sum(one.bytes for one in days if not one.empty)

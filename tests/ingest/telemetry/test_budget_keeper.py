@@ -8,7 +8,9 @@ import pytest
 from appliance.db.trio_psycopg import connect
 from appliance.ingest.telemetry.budget import LASTING_SECONDS, BudgetTerms
 from appliance.ingest.telemetry.budget_keeper import (
+    BLOCKED_SECONDS,
     CHECKPOINT_SECONDS,
+    MEASURE_SECONDS,
     PATIENCE,
     PATIENCE_WHEN_FULL,
     SETTLE_SECONDS,
@@ -69,6 +71,8 @@ async def test_within_its_limit_nothing_goes_and_a_checkpoint_may_be_enough(data
     async with budgeted(database, NOW, others=MOST // 2) as one:
         await one.step()
         assert (one.keeper.state.over, one.checkpoints, one.kept_since.day) == (0, 0, None)
+        await one.step(MEASURE_SECONDS / 2)
+        assert one.measured == 1, "the folder is not walked at each look"
         one.others = MOST
         await one.step()
         one.others = MOST // 2  # what the checkpoint has given back
@@ -130,6 +134,17 @@ async def test_a_day_is_closed_before_it_goes_and_opened_again_if_it_stays(datab
         await one.step()
         assert one.kept_since.ts == 0
         assert days(database)[0] == FIRST
+        size = await one.size_of_a_day()
+        one.others = MOST - 5 * size + size // 2
+        await one.settle()
+        assert (days(database)[0], one.kept_since.day) == (FIRST + A_DAY, FIRST + A_DAY)
+        one.others = 2 * MOST
+        await one.step()  # the checkpoint
+        await one.step(0)
+        assert one.kept_since.day == FIRST + 2 * A_DAY
+        one.others = 0
+        await one.step(0)
+        assert one.kept_since.day == FIRST + A_DAY, "the next day is open again, the one that has gone is not"
         one.others = 2 * MOST
         await one.settle()
         assert one.kept_since.day == TODAY
@@ -188,6 +203,7 @@ async def test_a_session_that_reads_for_long_puts_it_off(database: Database) -> 
             for _ in range(2):
                 await one.step()
             assert await one.step() is Wait.LOCK
+            assert await one.keeper.round() == BLOCKED_SECONDS, "each try may hold up the stream"
             assert days(database)[0] == FIRST
         assert await one.step() is None
     assert days(database)[0] == FIRST + A_DAY
