@@ -227,7 +227,7 @@ class RefusalLogReader:
 
     def _arrives(self, line: str, at: float) -> None:
         if (found := ACCEPTED.match(line)) is not None:
-            self._arriving.pop((found["host"], int(found["port"])), None)
+            self._arriving.pop((self._host_of(found["host"]), int(found["port"])), None)
             if found["user"] != PRIVATE_USER:
                 self._clients[found["id"]] = _Client(found["host"], found["user"])
                 self._clients.move_to_end(found["id"])

@@ -122,6 +122,9 @@ def test_our_own_callers_on_the_private_socket_are_nobody(name: str) -> None:
     assert read(ours, answered, ends) == []
     [theirs] = read(ours, "New connection from 192.0.2.7:1 on port 1883.", answered, ends, ends)
     assert theirs.address == "192.0.2.7"
+    session = f"New client connected from {name or ':0'} as x (p5, c1, k60, u'appliance')."
+    [only] = read(ours, session, "New connection from 192.0.2.7:1 on port 1883.", ends)
+    assert only.address == "192.0.2.7", "our session has arrived: nobody but the other can have been refused"
     assert (
         read("New client connected from :0 as x (p5, c1, k60, u'appliance').", "Client x disconnected, not authorised.")
         == []
