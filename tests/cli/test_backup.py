@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import signal
 import stat
 import subprocess
 import sys
@@ -182,6 +183,28 @@ def test_a_folder_that_is_not_there_is_not_made(running: ApplianceProcess, tmp_p
     assert not missing.exists()
     record = json.loads((running.data_dir / "backups.json").read_text())
     assert "is not there" in record["last"]["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_ended_by_a_signal_it_leaves_nothing(running: ApplianceProcess, folder: Path, number: int) -> None:
+    env = running.environment(APPLIANCE_BACKUP_PASSPHRASE=PASSPHRASE)
+    words = [sys.executable, "-m", "appliance", "backup", str(folder / "one.age")]
+    with psycopg.connect(running.run["database"], user="postgres") as connection:
+        connection.execute("LOCK TABLE sites")  # upon which it waits
+        process = subprocess.Popen(words, cwd=ROOT, env=env, stderr=subprocess.PIPE)
+        try:
+            deadline = time.monotonic() + 60
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'sites'::regclass"
+            while connection.execute(waiting).fetchone() == (0,) or names(folder) != ["one.age.part"]:
+                assert process.poll() is None, "it has ended"
+                assert time.monotonic() < deadline, "it does not wait"
+                time.sleep(0.02)
+            process.send_signal(number)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+            process.communicate()
+    assert names(folder) == []
 
 
 STEPS = sorted(name for name in NAMES if name.startswith("backup_"))
