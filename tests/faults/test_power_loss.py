@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -23,18 +24,31 @@ ROUNDS = soak.times(1)
 SENDERS = 6
 SECONDS = 1.0
 """Seconds of messages until the power goes."""
+FREEZE_SECONDS = 20.0
 LATE_WRITERS = (b"walwriter", b"checkpointer", b"background writer")
 """Processes of Postgres that write to the disk what nobody waits for: stopped from the beginning, so that nothing is
 saved by chance."""
 
 
 def freeze(*pids: int) -> None:
-    """Stop processes in their tracks, and return when they stand."""
+    """Stop processes in their tracks, and return when they stand. One that has ended meanwhile stands as well."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + FREEZE_SECONDS
     for pid in pids:
-        while "State:\tT" not in Path(f"/proc/{pid}/status").read_text():
+        while not stands(pid):
+            assert time.monotonic() < deadline, f"{pid} goes on"
             time.sleep(0.002)
+
+
+def stands(pid: int) -> bool:
+    """Return whether a process is stopped, or has ended: its parent, which is stopped, does not notice that."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True
+    return any(f"State:\t{state}" in status for state in "TZX")
 
 
 def processes_of(postmaster: int) -> list[int]:
@@ -120,7 +134,8 @@ async def test_what_was_acknowledged_is_there_after_a_power_loss(appliance: Appl
         copy = appliance.folder / f"copy-{turn}"
         shutil.copytree(cluster, copy, symlinks=True)
         for pid in (*processes_of(postmaster), appliance.process.pid):
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         (copy / "postmaster.pid").unlink()
         wipe_unsynced(copy, int(synced), int(segment))
         if os.geteuid() == 0:

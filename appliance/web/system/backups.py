@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from appliance.db.audit import Entry, record
-from appliance.errors import NotFound
+from appliance.db.require import require
 from appliance.web.platform import Platform
 
 
@@ -25,10 +25,9 @@ class BackupActions:
 
     async def ask(self) -> BackupAsked:
         """Have a backup made now. Raises NotFound without a folder for it, Conflict while one is made."""
-        if self._back_up is None:
-            raise NotFound("There is no folder for backups: set backup.folder.")
+        back_up = require(self._back_up, "folder for backups: set backup.folder")
         context = self._access.context()
         async with self._access.changing() as connection:
             await record(connection, Entry(context.actor, "backup.request", "backup", ""), now=context.now)
-            self._back_up()
+            back_up()
         return BackupAsked()
