@@ -90,7 +90,8 @@ def test_from_the_link_to_the_first_message(
         deadline = time.monotonic() + PATIENCE
         while not page.get_by_role("heading", name="First message received").is_visible():
             assert time.monotonic() < deadline, "the first message never appears"
-            page.get_by_role("link", name="Reload").click()
+            with page.expect_navigation():  # the next page must be whole before it is looked at
+                page.get_by_role("link", name="Reload").click()
     expect(page.get_by_role("heading", name="First message received")).to_be_visible(timeout=PATIENCE * SECONDS)
     expect(page.locator("#first-message")).to_contain_text("temperature 21.5")
     page.locator("#first-message").get_by_role("link", name="Go to the overview").click()
