@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from mqtt5 import ConnAckPacket, ConnAckReasonCode, DisconnectPacket, DisconnectReasonCode, PingReqPacket
+from mqtt5 import ConnAckPacket, ConnAckReasonCode, DisconnectPacket, DisconnectReasonCode, PingReqPacket, PublishPacket
 from trio.testing import MockClock
 
 from appliance.mqtt.aiomqtt import Client, ConnectError, NegativeAckError, ProtocolError, QoS, TopicFilter, Will
@@ -301,6 +301,46 @@ async def test_a_unix_socket_leads_to_the_broker_or_is_missing(mosquitto: Mosqui
 def test_a_broker_has_one_address(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Client(**options)  # type: ignore[arg-type]
+
+
+# The end of a connection
+
+
+async def test_a_disconnect_of_the_broker_is_not_answered(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with facade_of(broker) as client:
+        peer = await broker.peer()
+        await peer.send(DisconnectPacket(reason_code=DisconnectReasonCode.SERVER_SHUTTING_DOWN))
+        await client.disconnected()
+        assert await peer.packet() is None
+
+
+async def test_a_connection_that_is_about_to_end_is_none(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
+    async with facade_of(broker, reconnect=True) as client:
+        peer = await broker.peer()
+        await peer.stream.send_all(b"\x00\x02\x00\x00")  # after which we wait a second for it to close
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(ConnectError):
+            await client.publish("t", b"")
+        await client.connected()
+        assert len(broker.attempts) == 2
+        await client.publish("t", b"")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00\x02\x00\x00"])
+async def test_it_connects_again_after_an_end_and_after_nonsense(
+    broker: ScriptedBroker, autojump_clock: MockClock, data: bytes
+) -> None:
+    async with facade_of(broker, reconnect=True) as client:
+        peer = await broker.peer()
+        if data:
+            await peer.stream.send_all(data)
+        else:
+            await peer.close()
+        await client.disconnected()
+        await client.connected()
+        await client.publish("t", b"")
+        await (await broker.peer()).expect(PublishPacket)
+        assert len(broker.attempts) == 2
 
 
 # The log

@@ -44,9 +44,19 @@ def decoded(data: bytes) -> list[mqtt5.Packet]:
     return packets
 
 
+def qos0(payload: bytes = b"x") -> PublishPacket:
+    """Return a message that wants no acknowledgement."""
+    return PublishPacket("t", payload)
+
+
 def qos1(packet_id: int, payload: bytes = b"x", topic: str = "t") -> PublishPacket:
     """Return a message that wants an acknowledgement."""
     return PublishPacket(topic, payload, qos=QoS.AT_LEAST_ONCE, packet_id=packet_id)
+
+
+def qos2(packet_id: int, payload: bytes = b"x", duplicate: bool = False) -> PublishPacket:
+    """Return a message that wants the exchange of QoS 2."""
+    return PublishPacket("t", payload, qos=QoS.EXACTLY_ONCE, packet_id=packet_id, duplicate=duplicate)
 
 
 def written(*packets: mqtt5.Packet) -> bytes:
