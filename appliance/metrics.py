@@ -49,7 +49,7 @@ class Metrics:
         self.devices = gauge("appliance_devices", "Active devices by presence", ["presence"])
         self.ready = gauge("appliance_ready", "1 while messages are accepted and stored, as /readyz says")
         self.dropped_days = counter(
-            "appliance_dropped_days", "Days of readings dropped, by cause: age, budget or ahead", ["cause"]
+            "appliance_dropped_days", "Days of readings dropped, by cause: age, max_bytes, disk or ahead", ["cause"]
         )
         self.overdue_days = gauge("appliance_overdue_days", "Days of readings past their age that are not dropped yet")
         self.in_flight = gauge("appliance_messages_in_hand", "Messages received and not yet committed")

@@ -60,9 +60,9 @@ async def drop_day(
     Returns None if there is no such partition, or while another session drops one. ``cutoff`` is the moment by which
     the caller decided: the database refuses a day that is not older as a whole (InvalidParameterValue). Raises
     LockNotAvailable if somebody reads or writes telemetry for longer than 200 ms, ObjectNotInPrerequisiteState if
-    hours of the day are still to be rolled up, unless it goes ``without_rollups``, as only the cause "budget" may.
-    Raises BackupRuns while a backup reads the tables, before anything is locked: its end would be waited for in vain,
-    and the stream would wait behind that.
+    hours of the day are still to be rolled up, unless it goes ``without_rollups``, as only the causes "max_bytes" and
+    "disk" may. Raises BackupRuns while a backup reads the tables, before anything is locked: its end would be waited
+    for in vain, and the stream would wait behind that.
     """
     turn = await (await connection.execute(STATEMENTS["exclude_backups"], {"key": locks.BACKUP_LOCK})).fetchone()
     if turn == (None,):

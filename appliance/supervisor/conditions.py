@@ -9,7 +9,6 @@ from typing import Any
 from appliance.alerts.conditions.own import (
     QUIET_SECONDS,
     ClockDoubt,
-    DayGone,
     EndingCertificate,
     Exceeded,
     FloodingUser,
@@ -92,7 +91,6 @@ def _own_state(base: Foundation, broker: BrokerAccess, retention: Retention) -> 
         _ending(base),
         {LISTENERS[name]: cause for name, cause in base.certificates.troubles.items()},
         _without_backup(base),
-        _day_gone(retention),
     )
 
 
@@ -107,11 +105,6 @@ def _exceeded(retention: Retention) -> Exceeded | None:
     if not state.exhausted or state.usage is None or state.limit is None or state.limit.source is not Source.MAX_BYTES:
         return None
     return Exceeded(state.usage.own, state.limit.bytes, state.wait is Wait.ASIDE)
-
-
-def _day_gone(retention: Retention) -> DayGone | None:
-    gone = None if retention.budget is None else retention.budget.gone_for_disk
-    return None if gone is None else DayGone(gone.day, gone.at)
 
 
 def _ending(base: Foundation) -> list[EndingCertificate]:

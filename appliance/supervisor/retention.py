@@ -1,6 +1,8 @@
 """Part of the stream's stage: days of readings that go, by their age and to make room."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 
 import trio
@@ -42,16 +44,24 @@ async def start_retention(base: Foundation, storage: Storage, kept_since: KeptSi
     await base.tree.start("retention", by_age.run)
     if storage.postgres is None:
         return Retention(by_age, None)
-    premises = Premises(
-        has_room=lambda: base.disk.room.free >= base.disk.spare,
-        is_full=lambda: base.disk.full is not None,
-        measure=partial(_measure, base),
-        roll_up=roller.roll_day,
-        checkpoint=partial(_checkpoint, make_conninfo(storage.endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE)),
-    )
+    checkpoint = partial(_checkpoint, make_conninfo(storage.endpoint.base, user=SUPERUSER, dbname=ANY_DATABASE))
+    premises = premises_of(base, roller.roll_day, checkpoint)
     keeper = BudgetKeeper(pool, clock, dropper, kept_since, budget_terms(base), premises, base.failpoints)
     await base.tree.start("disk budget", keeper.run)
     return Retention(by_age, keeper)
+
+
+def premises_of(
+    base: Foundation, roll_up: Callable[[date], Awaitable[int]], checkpoint: Callable[[], Awaitable[None]]
+) -> Premises:
+    """Return what the budget is told of the disk, as of the last look at it, and what it can have done."""
+    return Premises(
+        has_room=lambda: base.disk.room.free >= base.disk.spare,
+        is_full=lambda: base.disk.full is not None,
+        measure=partial(_measure, base),
+        roll_up=roll_up,
+        checkpoint=checkpoint,
+    )
 
 
 def budget_state(base: Foundation, retention: Retention, process: ProcessMetrics) -> BudgetState | None:

@@ -92,6 +92,14 @@ ORDER BY 1, 2
 -- name: select_overflowing
 SELECT tenant_id FROM quarantine_totals WHERE evicted_at > %(since)s AND evicted_at <= %(until)s ORDER BY tenant_id
 
+-- name: select_gone_for_disk
+-- The last day of readings that went because the disk had no room for it.
+SELECT object_id, at
+FROM audit_log
+WHERE tenant_id IS NULL AND object_type = 'telemetry' AND action = 'telemetry.drop' AND after ->> 'cause' = 'disk'
+  AND at > %(since)s AND at <= %(until)s
+ORDER BY at DESC, id DESC LIMIT 1
+
 -- name: count_seatless
 -- Devices that are not registered and have a message held for want of a seat; one probe a device, %(most)s at most.
 WITH RECURSIVE seatless (tenant_id, device_id, place) AS (

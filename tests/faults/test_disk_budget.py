@@ -161,7 +161,7 @@ async def test_the_oldest_days_go_and_everything_else_goes_on(appliance: Applian
         log = appliance.log.read_text()
         structlog.get_logger(__name__).info("shown", **figures(sender, people, least, dropped, found.stored))
     assert found.dropped == sum(readings for _, readings, *_ in dropped)
-    assert {(cause, actor) for *_, cause, actor in dropped} == {("budget", "retention")}
+    assert {(cause, actor) for *_, cause, actor in dropped} == {("disk", "retention")}
     assert dropped[0][:2] == ((today - timedelta(days=FIRST_OLD)).isoformat(), OLD_READINGS)
     assert today.isoformat() not in {day for day, *_ in dropped}
     assert min(map(len, people.took.values())) > 0

@@ -1,26 +1,23 @@
 """What the budget is told of the data folder, and what others are told of the budget."""
 
 import os
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 
-from appliance.alerts.conditions.own import DayGone, Exceeded
+from appliance.alerts.conditions.own import Exceeded
 from appliance.config import Config
 from appliance.config import Retention as Keys
 from appliance.diagnostics.process_metrics import measure
-from appliance.disk.levels import levels_of_bytes
+from appliance.disk.levels import Room, levels_of_bytes
 from appliance.disk.watch import DiskWatch
 from appliance.ingest.telemetry.budget import BudgetState, BudgetTerms, Limit, Source, Usage
-from appliance.ingest.telemetry.budget_keeper import GoneDay
 from appliance.ingest.telemetry.expiry import Wait
 from appliance.metrics import Metrics
-from appliance.supervisor.conditions import _exceeded, _own_state
-from appliance.supervisor.retention import Retention, budget_state, budget_terms, usage_of
+from appliance.supervisor.conditions import _exceeded
+from appliance.supervisor.retention import Retention, budget_state, budget_terms, premises_of, usage_of
 
 MIB = 1024 * 1024
 
@@ -104,13 +101,15 @@ def test_it_says_whether_what_a_restore_replaced_is_the_reason() -> None:
     assert _exceeded(having(state)) == Exceeded(3, 2, aside=True)
 
 
-def test_an_alert_is_told_of_the_day_that_went_for_the_disk() -> None:
-    keeper: Any = SimpleNamespace(gone_for_disk=GoneDay(date(2026, 11, 1), 5.0))
-    retention = Retention(None, keeper)  # type: ignore[arg-type]
-    keeper.state = BudgetState()
-    broker: Any = MagicMock()
-    broker.health().warnings.return_value = broker.health().causes.return_value = {}
-    given: Any = MagicMock()
-    given.certificates.troubles, given.backups = {}, None
-    assert _own_state(given, broker, retention).day_gone == DayGone(date(2026, 11, 1), 5.0)
-    assert _own_state(given, broker, having(None)).day_gone is None
+@pytest.mark.parametrize(("beyond", "room", "full"), [(0, True, False), (-1, False, False), (None, False, True)])
+def test_the_disk_has_room_while_as_much_is_free_as_is_to_be(
+    tmp_path: Path, beyond: int | None, room: bool, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = base(tmp_path)
+    total = given.disk.room.total
+    free = 0 if beyond is None else given.disk.spare + beyond
+    monkeypatch.setattr("appliance.disk.watch.measure", lambda _folder: Room(total, free, 0, 0))
+    given.disk.look()
+    unused: Any = None
+    told = premises_of(given, unused, unused)
+    assert (told.has_room(), told.is_full()) == (room, full)

@@ -6,7 +6,7 @@ of Postgres that are over, and what customers are told. Never: a query; while Po
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import trio
 
@@ -26,9 +26,6 @@ QUIET_SECONDS = 600.0
 client id is not fought over any more."""
 SOON_FULL = 14
 """Days until the disk is full from which on there is an alert, as on System."""
-GONE_SECONDS = 2 * 86_400.0
-"""Seconds after a day of readings has gone for the size of the disk in which that is an alert: where one goes each day,
-it is the same alert."""
 MAX_IDS_NAMED = 5
 """Client ids that an alert names; System shows more."""
 MAX_USERS_NAMED = 5
@@ -88,14 +85,6 @@ class Exceeded:
 
 
 @dataclass(frozen=True, slots=True)
-class DayGone:
-    """A day of readings that has gone for the size of the disk, before its age. ``at``: seconds since 1970."""
-
-    day: date
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class EndingCertificate:
     """A certificate that ends soon or has ended. ``listener``: whose it is, for people."""
 
@@ -136,8 +125,6 @@ class OwnState:
     unusable: Mapping[str, str] = field(default_factory=dict)
     """Why the files of a listener's new certificate cannot be used, by listener."""
     missing_backup: MissingBackup | None = None
-    day_gone: DayGone | None = None
-    """The newest that has gone for the size of the disk, if that was since the start."""
 
 
 @dataclass(slots=True)
@@ -299,18 +286,14 @@ class OwnConditions:
         return [self._condition(DISK, Severity.HIGH, text, {"full_in_days": full_in})]
 
     def _budget(self) -> list[Condition]:
-        exceeded, gone = self._last.exceeded, self._last.day_gone
-        found = []
-        if exceeded is not None:
-            text = "The data of {name} takes more than retention.max_bytes, and no day of readings can go"
-            if exceeded.aside:
-                text = "The data of {name} takes more than retention.max_bytes, with what a restore replaced"
-            details = {"taken_bytes": exceeded.taken, "limit_bytes": exceeded.limit}
-            found.append(self._condition("budget", Severity.HIGH, text, details))
-        if gone is not None and self.clock.now() - gone.at < GONE_SECONDS:
-            text = "The oldest readings of {name} went before their age: the disk had no room for them"
-            found.append(self._condition("day_gone", Severity.HIGH, text, {"day": gone.day.isoformat()}))
-        return found
+        exceeded = self._last.exceeded
+        if exceeded is None:
+            return []
+        text = "The data of {name} takes more than retention.max_bytes, and no day of readings can go"
+        if exceeded.aside:
+            text = "The data of {name} takes more than retention.max_bytes, with what a restore replaced"
+        details = {"taken_bytes": exceeded.taken, "limit_bytes": exceeded.limit}
+        return [self._condition("budget", Severity.HIGH, text, details)]
 
     def _fingerprint(self, key: str) -> str:
         return f"system:{key}:{self.instance}"

@@ -1,4 +1,4 @@
-"""SYSTEM alerts about what all appliances on a database share: the peers, and quarantine that is full."""
+"""SYSTEM alerts about what all appliances on a database share: peers, a full quarantine, readings that went early."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,9 @@ from appliance.severity import Severity
 
 OVERFLOWS = timedelta(hours=1)
 """For as long quarantine counts as full after it last made room: it makes room for a while at once."""
+GONE = timedelta(days=2)
+"""For as long a day of readings that went because the disk had no room for it is an alert: where one goes each day, it
+is the same alert."""
 TENANTS_NAMED = 20
 PEERS = "peers"
 """The keeper of what is said of peers."""
@@ -40,6 +43,22 @@ async def quarantine_conditions(connection: Connection[Any], now: datetime) -> l
     summary = f"The quarantine of {whose} is full: its oldest messages are dropped"
     details = {"tenants": tenants[:TENANTS_NAMED]}
     return [Condition(OWN_TENANT, "system:quarantine", AlertType.SYSTEM, Severity.HIGH, summary, details)]
+
+
+async def retention_conditions(connection: Connection[Any], now: datetime) -> list[Condition]:
+    """Return whether readings went because the disk had no room for them, which no configuration asks for.
+
+    The audit says so, whichever process dropped them, and however often one has started since.
+    """
+    cursor = await connection.execute(STATEMENTS["select_gone_for_disk"], {"since": now - GONE, "until": now})
+    row = await cursor.fetchone()
+    if row is None:
+        return []
+    day, at = row
+    summary = "The oldest readings went before their age: the disk had no room for them"
+    return [
+        Condition(OWN_TENANT, "system:retention", AlertType.SYSTEM, Severity.HIGH, summary, {"day": day}, started_at=at)
+    ]
 
 
 def _fingerprint(peer: Peer) -> str:

@@ -1,7 +1,7 @@
 """Compares what should be open with what is, again and again.
 
-What is in the database - seats, approvals, losses, integrations, peers - is compared by one of the appliances on it at
-a time. What is wrong with an appliance is compared by itself.
+What is in the database - seats, approvals, losses, integrations, peers, dropped days - is compared by one of the
+appliances on it at a time. What is wrong with an appliance is compared by itself.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,12 @@ from appliance.alerts.conditions.capacity import capacity_conditions
 from appliance.alerts.conditions.condition import Condition
 from appliance.alerts.conditions.losses import forget_losses, loss_conditions
 from appliance.alerts.conditions.own import OwnConditions
-from appliance.alerts.conditions.shared import PEERS, peer_conditions, quarantine_conditions
+from appliance.alerts.conditions.shared import (
+    PEERS,
+    peer_conditions,
+    quarantine_conditions,
+    retention_conditions,
+)
 from appliance.clock import Clock
 from appliance.db.locks import lock_key
 from appliance.db.pool import Pool
@@ -117,6 +122,7 @@ class ConditionWatcher:
         if self._clock.trusted:
             keepers[PEERS] = partial(peer_conditions, now=now, here=self._own.instance)
             keepers["quarantine"] = partial(quarantine_conditions, now=now)
+            keepers["retention"] = partial(retention_conditions, now=now)
         return keepers
 
 

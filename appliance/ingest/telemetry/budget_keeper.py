@@ -71,12 +71,8 @@ class Premises:
     """Has Postgres give back what it needs no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoneDay:
-    """A day that has gone to make room, and when, in seconds since 1970."""
-
-    day: date
-    at: float
+CAUSES = {Source.MAX_BYTES: Cause.MAX_BYTES, Source.DISK: Cause.DISK}
+"""What the audit says of a day that goes for a limit from there."""
 
 
 @dataclass(slots=True)
@@ -116,8 +112,6 @@ class BudgetKeeper:
         self._reported: BudgetState = BudgetState()
         self.state = BudgetState()
         """As of the last look."""
-        self.gone_for_disk: GoneDay | None = None
-        """The last day that this process let go for the disk: nobody has said so in the configuration."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look now and every LOOK_SECONDS, without end."""
@@ -151,7 +145,7 @@ class BudgetKeeper:
     async def _make_room(self, state: BudgetState) -> float | None:
         """Choose the day that goes, or bring it one step further."""
         usage, limit = state.usage, state.limit
-        if not state.due:
+        if limit is None or not state.due:
             self._within(BudgetState(usage, limit, wait=Wait.ASIDE, exhausted=True))
             return MEASURE_SECONDS
         if self._closing is None and self._may_pass(state):
@@ -167,9 +161,7 @@ class BudgetKeeper:
         if one is None:  # within the first hour of a day, the day before goes soon
             self._settle(BudgetState(usage, limit, exhausted=not has_ended(days, now)))
             return None
-        wait = await self._let_go(one)
-        if wait is None and limit is not None and limit.source is Source.DISK:
-            self.gone_for_disk = GoneDay(one.day, self._clock.now())
+        wait = await self._let_go(one, CAUSES[limit.source])
         self._settle(BudgetState(usage, limit, None if wait is None else one.day, wait))
         return BLOCKED_SECONDS if wait is Wait.LOCK and not self._premises.is_full() else SOON_SECONDS
 
@@ -183,8 +175,8 @@ class BudgetKeeper:
             self._short_since = monotonic
         return not pressing(usage) and monotonic - self._short_since < LASTING_SECONDS
 
-    async def _let_go(self, one: DayPartition) -> Wait | None:
-        """Close a day to further readings, roll up its hours, drop it: a step a call.
+    async def _let_go(self, one: DayPartition, cause: Cause) -> Wait | None:
+        """Close a day to further readings, roll up its hours, drop it for ``cause``: a step a call.
 
         Returns what it waits for, None if it has gone.
         """
@@ -201,7 +193,7 @@ class BudgetKeeper:
         patience = PATIENCE_WHEN_FULL if self._premises.is_full() else PATIENCE
         without = not room_for_rollups or now - closing.since >= patience
         at = self._now()
-        expired = ExpiredDay(one, Cause.BUDGET)
+        expired = ExpiredDay(one, cause)
         wait, gone = await self._dropper.drop(expired, cutoff=budget_cutoff(at), now=at, without_rollups=without)
         if gone:
             self._closing, self._gone_until = None, max(one.day + DAY, self._gone_until or one.day)

@@ -28,8 +28,10 @@ class Cause(StrEnum):
     """All of it is older than the retention."""
     AHEAD = "ahead"
     """It is empty, and so far in the future that a wrong clock made it."""
-    BUDGET = "budget"
-    """It is the oldest, and there is no room for all: see ``budget.py``."""
+    MAX_BYTES = "max_bytes"
+    """It is the oldest, and all take more than the configuration says: see ``budget.py``."""
+    DISK = "disk"
+    """It is the oldest, and the disk is nearly full: see ``budget.py``."""
 
 
 class Wait(StrEnum):

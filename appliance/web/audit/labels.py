@@ -145,6 +145,21 @@ ACTIONS: Mapping[str, str] = MappingProxyType(
 )
 """The label of each action; an action of a newer version is shown by its code."""
 
+VALUES: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType(
+    {
+        ("telemetry.drop", "cause"): MappingProxyType(
+            {
+                "age": "older than retention.days",
+                "ahead": "empty, and made by a wrong clock",
+                "max_bytes": "more data than retention.max_bytes",
+                "disk": "disk nearly full",
+                "budget": "no room",
+            }
+        ),
+    }
+)
+"""The labels of values of a field of an action. "budget": before the audit said which limit it was."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
@@ -163,7 +178,11 @@ def entry_of(row: AuditRow, zone: tzinfo | None, names: Mapping[str, str] = Mapp
     shown_beside = {"tenant_id", f"{row.object_type}_id"}
     fields = dict.fromkeys(name for name in (*before, *after) if name not in shown_beside)
     changed = [
-        (_field_label(name), _value_label(name, before.get(name), zone), _value_label(name, after.get(name), zone))
+        (
+            _field_label(name),
+            _value_label(row.action, name, before.get(name), zone),
+            _value_label(row.action, name, after.get(name), zone),
+        )
         for name in fields
     ]
     return AuditEntry(
@@ -179,7 +198,7 @@ def _field_label(name: str) -> str:
     return spaced[:1].upper() + spaced[1:]
 
 
-def _value_label(name: str, value: Any, zone: tzinfo | None) -> str:
+def _value_label(action: str, name: str, value: Any, zone: tzinfo | None) -> str:
     match value:
         case None:
             return ""
@@ -189,6 +208,8 @@ def _value_label(name: str, value: Any, zone: tzinfo | None) -> str:
             return ", ".join(map(str, value))
         case dict():
             return msgspec.json.encode(value).decode()
+        case str() if (action, name) in VALUES:
+            return VALUES[action, name].get(value, value)
         case str() if name in CODES:
             return value.replace("_", " ").capitalize()
         case str() if name.endswith(MOMENTS):

@@ -1,7 +1,7 @@
 """What the appliance remembers of itself, second by second, without a database."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from appliance.alerts.conditions.own import (
@@ -9,7 +9,6 @@ from appliance.alerts.conditions.own import (
     MAX_OUTAGES,
     QUIET_SECONDS,
     ClockDoubt,
-    DayGone,
     EndingCertificate,
     Exceeded,
     FloodingUser,
@@ -70,17 +69,6 @@ def test_data_that_nothing_can_be_dropped_of_is_an_alert_while_it_takes_too_much
         "The data of barn takes more than retention.max_bytes, with what a restore replaced"
     ]
     assert seen.after(exceeded=None) == []
-
-
-def test_a_day_that_went_for_the_disk_is_an_alert_for_two_days() -> None:
-    seen = Seen()
-    gone = DayGone(date(2026, 11, 1), START)
-    text = "The oldest readings of barn went before their age: the disk had no room for them"
-    assert seen.after(1, day_gone=gone) == [text]
-    (condition,) = seen.own.holding(None)
-    assert (condition.severity, condition.details["day"]) == (Severity.HIGH, "2026-11-01")
-    assert seen.after(2 * 86_400 - 60, day_gone=gone) == [text]
-    assert seen.after(120, day_gone=gone) == []
 
 
 def test_client_ids_that_two_tenants_fight_over_are_an_alert_while_they_do() -> None:

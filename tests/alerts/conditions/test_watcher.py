@@ -359,6 +359,35 @@ async def test_a_quarantine_that_drops_messages_is_an_alert_for_operators(databa
         assert [status for _, status, *_ in await rows(seen.connection, SYSTEM)] == ["CLOSED"]
 
 
+async def drop_day(seen: Watched, ago: int, cause: str) -> str:
+    """Have the database drop an empty day of so many days ago; return it."""
+    day = NOW.date() - ago * DAY
+    await seen.connection.execute("SELECT telemetry_ensure_partitions(%s, %s)", [day, day])
+    await seen.connection.execute(
+        "SELECT telemetry_drop_day(%s, %s, %s, 'gone', 'retention', %s, false)", [day, NOW - DAY, NOW, cause]
+    )
+    return day.isoformat()
+
+
+async def test_a_day_that_went_for_the_disk_is_an_alert_for_two_days_whoever_has_started_since(
+    database: Database,
+) -> None:
+    alert = "SELECT status, severity, summary, details ->> 'day', started_at, trigger_count FROM fleet_alert"
+    text = "The oldest readings went before their age: the disk had no room for them"
+    async with watched(database) as seen:
+        for ago, cause in ((9, "age"), (8, "max_bytes")):
+            await drop_day(seen, ago, cause)
+        assert await seen.open_after() == [], "the configuration asks for these"
+        day = await drop_day(seen, 7, "disk")
+        await seen.open_after(3600)  # the process that let it go told nobody: this one has just started
+        assert await rows(seen.connection, alert) == [("OPEN", "high", text, day, NOW, 1)]
+        day = await drop_day(seen, 6, "disk")
+        await seen.open_after(2 * 86_400 - 3601)
+        assert await rows(seen.connection, alert) == [("OPEN", "high", text, day, NOW, 2)]
+        await seen.open_after(2)
+        assert [status for status, *_ in await rows(seen.connection, alert)] == ["CLOSED"]
+
+
 async def test_a_disk_that_readings_will_fill_is_an_alert(database: Database) -> None:
     async with watched(database) as seen:
         seen.machine.full_in = 9

@@ -14,7 +14,6 @@ from appliance.ingest.telemetry.budget_keeper import (
     PATIENCE,
     PATIENCE_WHEN_FULL,
     SETTLE_SECONDS,
-    GoneDay,
 )
 from appliance.ingest.telemetry.expiry import Wait
 from tests.support.accounting import look as balance
@@ -62,7 +61,7 @@ async def test_one_day_at_a_time_goes_until_there_is_room(database: Database) ->
         assert one.keeper.state.over == 0
         assert one.checkpoints == 2, "one before each day that goes"
     assert days(database) == span(FIRST + 2 * A_DAY, 5)
-    assert audited(database) == [((FIRST + n * A_DAY).isoformat(), "budget", READINGS, None) for n in (0, 1)]
+    assert audited(database) == [((FIRST + n * A_DAY).isoformat(), "max_bytes", READINGS, None) for n in (0, 1)]
     balance(database.conninfo())
 
 
@@ -161,7 +160,7 @@ async def test_its_hours_are_rolled_up_first(database: Database) -> None:
     async with budgeted(database, NOW, others=MOST - DAY_BYTES) as one:
         while days(database)[0] == FIRST:
             await one.step()
-    assert audited(database)[0] == (FIRST.isoformat(), "budget", READINGS, None)
+    assert audited(database)[0] == (FIRST.isoformat(), "max_bytes", READINGS, None)
     assert look(database, "SELECT DISTINCT hour::date FROM telemetry_hourly") == [(FIRST,)], "only the day that goes"
     assert look(database, "SELECT count(*) FROM telemetry_marks") == [(1,)]
     assert look(database, "SELECT readings FROM telemetry_hourly") == [(334,)], "each third reading is of that device"
@@ -181,7 +180,7 @@ async def test_roll_ups_that_cannot_be_made_are_waited_for_so_long_and_then_told
         assert await one.step(patience / 2 - 1) is Wait.ROLLUPS
         assert days(database)[0] == FIRST
         await one.step(2)
-    assert audited(database) == [(FIRST.isoformat(), "budget", READINGS, 2)]
+    assert audited(database) == [(FIRST.isoformat(), "max_bytes", READINGS, 2)]
     balance(database.conninfo())
 
 
@@ -192,7 +191,7 @@ async def test_without_room_for_roll_ups_a_day_goes_without(database: Database) 
         one.rolls_up = psycopg.errors.DiskFull()
         for _ in range(3):
             await one.step()
-    assert audited(database) == [(FIRST.isoformat(), "budget", READINGS, 1)]
+    assert audited(database) == [(FIRST.isoformat(), "max_bytes", READINGS, 1)]
 
 
 async def test_a_session_that_reads_for_long_puts_it_off(database: Database) -> None:
@@ -237,6 +236,20 @@ async def test_a_day_that_is_about_to_go_stays_open_where_a_restore_takes_the_ro
     assert days(database) == span(FIRST, 7)
 
 
+@pytest.mark.parametrize(("most", "measured"), [(0, (0, 0, 1)), (2 * MOST, (1, 1, 2))])
+async def test_the_folder_is_measured_at_once_when_the_disk_is_short(
+    database: Database, most: int, measured: tuple[int, int, int]
+) -> None:
+    terms = BudgetTerms(most, by_disk=True)
+    async with budgeted(database, NOW, others=MOST, terms=terms, total=MOST, free=100, spare=100) as one:
+        counted = []
+        for free in (100, 100, 99):
+            one.free = free
+            await one.step(1)
+            counted.append(one.measured)
+    assert tuple(counted) == measured
+
+
 async def test_for_the_disk_a_day_goes_once_it_is_short_for_long(database: Database) -> None:
     await fill(database)
     terms = BudgetTerms(0, by_disk=True)
@@ -253,8 +266,8 @@ async def test_for_the_disk_a_day_goes_once_it_is_short_for_long(database: Datab
         assert days(database)[0] == FIRST
         assert await one.step(1) is Wait.TURN
         await one.step()
-        assert one.keeper.gone_for_disk == GoneDay(FIRST, NOW.timestamp())
     assert days(database)[0] == FIRST + A_DAY
+    assert audited(database) == [(FIRST.isoformat(), "disk", READINGS, None)]
 
 
 async def test_for_the_disk_a_day_goes_at_once_where_little_is_free(database: Database) -> None:
@@ -268,20 +281,13 @@ async def test_for_the_disk_a_day_goes_at_once_where_little_is_free(database: Da
     assert days(database)[0] == FIRST + A_DAY
 
 
-async def test_for_a_configured_limit_no_day_is_told_as_gone_for_the_disk(database: Database) -> None:
-    await fill(database)
-    async with budgeted(database, NOW, others=MOST - DAY_BYTES) as one:
-        await one.settle()
-        assert one.keeper.gone_for_disk is None
-    assert days(database)[0] > FIRST
-
-
 @pytest.mark.parametrize(
     ("day", "cause", "without_rollups"),
     [
-        (TODAY, "budget", False),
-        (TODAY + A_DAY, "budget", False),
-        (TODAY + 60 * A_DAY, "budget", False),
+        (TODAY, "max_bytes", False),
+        (TODAY + A_DAY, "disk", False),
+        (TODAY + 60 * A_DAY, "max_bytes", False),
+        (FIRST, "budget", False),
         (TODAY - A_DAY, "age", False),
         (FIRST, "age", True),
     ],

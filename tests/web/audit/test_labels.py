@@ -8,6 +8,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from itertools import product
@@ -15,8 +16,11 @@ from pathlib import Path
 
 from appliance.alerts.lifecycle import AlertStep
 from appliance.assets import asset
+from appliance.db.audit import ActorKind
 from appliance.devices.device import Event
-from appliance.web.audit.labels import ACTIONS, FAMILIES
+from appliance.ingest.telemetry.expiry import Cause
+from appliance.people.audit_query import AuditRow
+from appliance.web.audit.labels import ACTIONS, FAMILIES, VALUES, entry_of
 from tests.support.project import PACKAGE
 
 AUDIT = "appliance.db.audit"
@@ -155,6 +159,17 @@ def test_every_recorded_action_has_a_label_and_every_label_its_action() -> None:
     found = recorded() | recorded_by_the_database()
     assert sorted(found - set(ACTIONS)) == [], "add a label in web/audit/labels"
     assert sorted(set(ACTIONS) - found) == [], "nobody records it"
+
+
+def test_each_cause_of_a_drop_is_told_in_words() -> None:
+    told = VALUES["telemetry.drop", "cause"]
+    assert set(Cause) <= set(told)
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    row = AuditRow(
+        1, at, None, "retention", ActorKind.APPLIANCE, "telemetry.drop", "telemetry", "2026-10-02", None,
+        {"cause": "disk"}, None,
+    )  # fmt: skip
+    assert entry_of(row, UTC).changed == [("Cause", "", told["disk"])]
 
 
 def test_no_two_actions_read_the_same_and_each_is_found_by_its_family() -> None:
