@@ -13,11 +13,13 @@ LEAVES = {
     "backoff",
     "clock",
     "csv_text",  # what a page downloads and what a tenant takes along are the same rows
+    "end_signals",  # what ends the program is settled before all else is imported
     "errors",
     "failpoints",
     "keyring",  # seals what must be read again: data_dir keeps its keys, people and deliveries seal with it
     "local_time",  # days and steps of a zone: terms, charts and pages reckon with the same ones
     "metrics",
+    "new_file",  # backups, archives and bundles are whole, or not there
     "own_command",  # whoever starts a process of its own for some work does it the same way
     "plain_text",  # what a name may hold is the same for devices, rules, routes and people
     "reading",
@@ -34,11 +36,13 @@ ALLOWED: Mapping[str, set[str]] = {
     "backoff": set(),
     "clock": set(),
     "csv_text": set(),
+    "end_signals": set(),
     "errors": set(),
     "failpoints": set(),
     "keyring": {"errors"},
     "local_time": {"zones"},
     "metrics": {"reading"},
+    "new_file": {"errors"},
     "own_command": set(),
     "plain_text": set(),
     "reading": set(),

@@ -9,7 +9,7 @@ import click
 import pytest
 
 import appliance
-from appliance.__main__ import first_error, report
+from appliance.cli.program import first_error, report
 from appliance.errors import ApplianceError, ConfigurationError, ServiceEndedError
 from tests.support.project import ROOT
 

@@ -39,7 +39,7 @@ unpack() {
     [ ! -e "$1/$name/appliance" ] || return 0
     part=$1/.part-$$
     trap 'rm -rf "$part"' EXIT
-    trap 'exit 1' HUP INT TERM
+    trap 'exit 130' HUP INT TERM
     mkdir -m 700 "$part" || return 1
     # What tail leaves out, gzip misses: the right side of the pipe tells of the left one.
     unpacked=0

@@ -1,11 +1,11 @@
 """Passphrases of backups: made at random, judged, and printed on a sheet that is kept elsewhere."""
 
-import os
 import secrets
 from datetime import datetime
 from pathlib import Path
 
-from appliance.errors import ApplianceError, Invalid
+from appliance.errors import Invalid
+from appliance.new_file import new_file
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """32 letters and digits that are not taken for one another on paper."""
@@ -20,18 +20,10 @@ def make_passphrase() -> str:
 
 def keep_passphrase(file: Path, passphrase: str) -> None:
     """Write ``passphrase`` into the new ``file``, which only its owner may read. Raises Invalid, ApplianceError."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as out:
-            out.write(f"{passphrase}\n")
-            out.flush()
-            os.fsync(out.fileno())
-    except FileExistsError:
-        raise Invalid(
-            f"{file} exists already: backups may need the passphrase in it. Name a new file.", "file"
-        ) from None
-    except OSError as error:
-        raise ApplianceError(f"{file} cannot be written: {error.strerror}") from error
+    if file.exists():
+        raise Invalid(f"{file} exists already: backups may need the passphrase in it. Name a new file.", "file")
+    with new_file(file) as new:
+        new.write(f"{passphrase}\n".encode())
 
 
 SHEET = """\

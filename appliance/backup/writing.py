@@ -4,14 +4,12 @@ A process that is killed leaves a file that ends in ``.part`` and is opened by n
 or in the same folder removes it.
 """
 
-import errno
 import fcntl
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,18 +22,16 @@ from appliance.backup.archive import Manifest, write_archive
 from appliance.backup.contents import describe, gather, open_snapshot
 from appliance.backup.dump import Dump, step_back
 from appliance.backup.verifying import Verified, verify
-from appliance.children.files import sync_folder
 from appliance.children.programs import find_postgres_clients
 from appliance.clock import Clock
 from appliance.config import Config
 from appliance.db.endpoint import Endpoint
 from appliance.db.roles import BACKUP
-from appliance.errors import ApplianceError, Invalid
+from appliance.errors import ApplianceError
+from appliance.new_file import PART, new_file
 
 T = TypeVar("T")
 
-PART = ".part"
-"""Ends the name of a file that is not whole yet."""
 SYNC_BYTES = 8 * 1024 * 1024
 """Bytes after which what was written goes to the disk: commits of the database wait for what is written before them."""
 Progress = Callable[[str, int], None]
@@ -70,7 +66,7 @@ class Task:
 async def write_backup(task: Task) -> Written:
     """Write and verify a backup. Raises ApplianceError, Invalid when there is such a file; then nothing is left."""
     began = time.monotonic()
-    with _told(task.file), _part_of(task.file) as (part, descriptor):
+    with new_file(task.file) as new:
         task.failpoint("backup_begun")
         async with open_snapshot(task.endpoint) as snapshot:
             clients = await find_postgres_clients(snapshot.postgres_major)
@@ -79,19 +75,15 @@ async def write_backup(task: Task) -> Written:
             conninfo = task.endpoint.conninfo(BACKUP)
             dump = Dump(clients.folder / "pg_dump", conninfo, snapshot.id)
             try:
-                await _in_thread(dump.stop, partial(_write, task, descriptor, manifest, files, dump))
+                await _in_thread(dump.stop, partial(_write, task, new.descriptor, manifest, files, dump))
             finally:
                 dump.close()
         task.failpoint("backup_written")
         stop = threading.Event()
-        check = partial(_verify, task, part, clients.folder / "pg_restore", stop)
+        check = partial(_verify, task, new.part, clients.folder / "pg_restore", stop)
         verified = await _in_thread(stop.set, check)
         task.failpoint("backup_verified")
-        if task.file.exists():
-            raise Invalid(_there(task.file), "file")
-        part.rename(task.file)
-        _sync_name(task.file.parent)
-        task.failpoint("backup_named")
+    task.failpoint("backup_named")
     return Written(task.file, task.file.stat().st_size, time.monotonic() - began, verified)
 
 
@@ -158,48 +150,6 @@ async def _in_thread(stop: Callable[[], None], work: Callable[[], T]) -> T:
     return result
 
 
-@contextmanager
-def _part_of(file: Path) -> Iterator[tuple[Path, int]]:
-    """Yield the file that becomes ``file``, empty, ours alone, and its descriptor; removed unless it was renamed.
-
-    Raises Invalid when ``file`` exists, ApplianceError when somebody else writes it, OSError.
-    """
-    if file.exists() or file.is_symlink():
-        raise Invalid(_there(file), "file")
-    part = file.with_name(file.name + PART)
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ApplianceError(f"another backup is being written to {file}: wait for it, or name another") from None
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            _close_to_others(descriptor)
-        os.ftruncate(descriptor, 0)
-        try:
-            yield part, descriptor
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _close_to_others(descriptor: int) -> None:
-    """Take the file from all others. A disk without modes of its own, as that of most sticks, is borne."""
-    with suppress(PermissionError):
-        os.fchmod(descriptor, 0o600)
-
-
-def _sync_name(folder: Path) -> None:
-    """Sync the new name to the disk, where its file system can: some of the network and of virtual machines cannot."""
-    try:
-        sync_folder(folder)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-
-
 def remove_parts(folder: Path, names: Callable[[str], bool]) -> list[Path]:
     """Remove files that a killed backup has left in ``folder``, those with ``names`` alone; return them."""
     removed = []
@@ -215,30 +165,6 @@ def remove_parts(folder: Path, names: Callable[[str], bool]) -> list[Path]:
             finally:
                 os.close(descriptor)
     return removed
-
-
-@contextmanager
-def _told(file: Path) -> Iterator[None]:
-    """Turn errors of the file system into what a person can mend."""
-    try:
-        yield
-    except OSError as error:
-        raise ApplianceError(f"{file} cannot be written: {_mend(file, error)}") from error
-
-
-def _mend(file: Path, error: OSError) -> str:
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR:
-            return f"the folder {file.parent} does not exist"
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"the disk of {file.parent} is full; nothing was left there"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"user id {os.geteuid()} may not write to {file.parent} ({error.strerror})"
-    return error.strerror or str(error)
-
-
-def _there(file: Path) -> str:
-    return f"{file} exists already: name a new file; no backup is ever overwritten."
 
 
 class _SyncedFile:

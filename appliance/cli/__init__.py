@@ -1,7 +1,7 @@
 """The command line: ``appliance [--config FILE] COMMAND``. A command is one module here and one entry in ``COMMANDS``.
 
-Enters: argv. Leaves: output for people, or JSON with ``--json``; errors as exceptions, which ``__main__`` turns into
-one line and an exit code. Never: logic of its own - a command calls the functions that the pages call too.
+Enters: argv. Leaves: output for people, or JSON with ``--json``; errors as exceptions, which ``program`` turns into one
+line and an exit code. Never: logic of its own - a command calls the functions that the pages call too.
 """
 
 import gc
@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from appliance.config import Config, Loaded, load
+from appliance.end_signals import ended_at_once
 
 COMMANDS = {
     "backup": "appliance.cli.backup",
@@ -73,7 +74,8 @@ class Commands(click.Group):
             return None
         gc.disable()  # what is imported stays: to look for garbage in it takes a tenth of the start
         try:
-            command: click.Command = import_module(COMMANDS[cmd_name]).command
+            with ended_at_once():
+                command: click.Command = import_module(COMMANDS[cmd_name]).command
         finally:
             gc.enable()
         return command

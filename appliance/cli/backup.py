@@ -30,7 +30,6 @@ from appliance.cli.database import of_our_parent, opened
 from appliance.cli.output import json_option, show_one
 from appliance.cli.secret_input import first_line
 from appliance.cli.service_time import service_clock
-from appliance.cli.soft_end import soft_end
 from appliance.config import Config, weakness
 from appliance.db.audit import Actor, ActorKind, Entry, record
 from appliance.db.bootstrap import MINIMUM_VERSION
@@ -120,8 +119,7 @@ def _back_up(
         return administer(invocation, work, database=of_our_parent if actor is ITSELF else opened)
 
     try:
-        with soft_end():
-            written = _noted(config, clock.now, make) if given is None else make()
+        written = _noted(config, clock.now, make) if given is None else make()
     finally:
         if shows:
             click.echo(CLEAR_LINE, nl=False, err=True)

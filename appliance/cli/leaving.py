@@ -3,7 +3,6 @@
 The deletion asks twice and is followed to its end; while no appliance runs, the command does the work.
 """
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,11 +20,12 @@ from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.errors import ApplianceError, Invalid
+from appliance.errors import Invalid
 from appliance.failpoints import Failpoints
 from appliance.leaving import deletion, export
 from appliance.leaving.deletion import Deletion, DeletionStatus
 from appliance.leaving.worker import DeletionWorker
+from appliance.new_file import new_file
 
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.3
@@ -55,10 +55,7 @@ def export_(invocation: Invocation, tenant: str, file: Path, as_json: bool) -> N
                 yield connection
 
         pieces = export.archive(reading, tenant, now=context.now, version=__version__)
-        try:
-            return await _write(pieces, file)
-        except OSError as error:
-            raise ApplianceError(f"{file} cannot be written: {error.strerror}") from error
+        return await _write(pieces, file)
 
     written = administer(invocation, work)
     if as_json:
@@ -68,21 +65,16 @@ def export_(invocation: Invocation, tenant: str, file: Path, as_json: bool) -> N
 
 
 async def _write(pieces: AsyncIterator[bytes], file: Path) -> int:
-    """Write ``pieces`` beside ``file``, readable by its owner alone, then give them its name; return their bytes."""
+    """Write ``pieces`` into the new ``file``; return their bytes."""
     shows, written = sys.stderr.isatty(), 0
-    part = file.with_name(f"{file.name}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        with new_file(file) as new:
             async for piece in pieces:
-                out.write(piece)
+                new.write(piece)
                 written += len(piece)
                 if shows:
                     click.echo(f"{CLEAR_LINE}{written // 1000} kB written", nl=False, err=True)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(file)
     finally:
-        part.unlink(missing_ok=True)
         if shows:
             click.echo(CLEAR_LINE, nl=False, err=True)
     return written

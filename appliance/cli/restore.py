@@ -16,7 +16,6 @@ from appliance.cli.administration import operating_system_user
 from appliance.cli.output import json_option, show_one
 from appliance.cli.secret_input import first_line
 from appliance.cli.service_time import service_clock
-from appliance.cli.soft_end import soft_end
 from appliance.config import Config
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
@@ -58,8 +57,7 @@ def command(
         _clear_line()
         if not as_json:
             _show_plan(planned, task)
-        with soft_end():
-            restored = None if dry_run else trio.run(restoring.restore, task, planned)
+        restored = None if dry_run else trio.run(restoring.restore, task, planned)
     finally:
         _clear_line()
     if as_json:

@@ -1,7 +1,6 @@
 """``appliance support-bundle``: one file for whoever looks for a fault from afar, without secrets and messages."""
 
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -18,7 +17,8 @@ from appliance.cli.doctor import examination_of, reading, running_process, summa
 from appliance.cli.service_time import service_clock
 from appliance.config import FIELDS, Config, Loaded, Secret, masked, value_of, warnings
 from appliance.diagnostics import status_socket
-from appliance.errors import ApplianceError, Invalid
+from appliance.errors import Invalid
+from appliance.new_file import new_file
 from appliance.service_clock.clock import ServiceClock
 from appliance.support_bundle import database, machine
 from appliance.support_bundle.archive import Part, as_json, write
@@ -59,11 +59,8 @@ def command(invocation: Invocation, file: Path | None) -> None:
     if to_output:
         sys.stdout.buffer.write(content)
         return
-    try:
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(content)
-    except OSError as error:
-        raise ApplianceError(f"{target} cannot be written: {error.strerror}") from error
+    with new_file(target) as new:
+        new.write(content)
     missing = [part.name for part in parts if part.content is None]
     click.echo(f"{target}: {len(content):,} bytes, {len(parts) - len(missing)} files; CONTENTS.txt in it names them")
     if missing:

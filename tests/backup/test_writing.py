@@ -5,7 +5,6 @@ import fcntl
 import os
 import stat
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -17,13 +16,14 @@ from appliance.backup import writing
 from appliance.backup.age_file import Damaged, WrongPassphrase
 from appliance.backup.archive import DumpPart, open_backup, read_archive
 from appliance.backup.verifying import verify
-from appliance.backup.writing import PART, Task, remove_parts, write_backup
+from appliance.backup.writing import Task, remove_parts, write_backup
 from appliance.children.data_dir import open_data_dir
 from appliance.children.programs import PostgresClients, find_postgres_clients
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.errors import ApplianceError, Invalid
 from appliance.failpoints import Failpoints
+from appliance.new_file import PART
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database, programs
 from tests.support.retention import make_days, store
@@ -223,7 +223,7 @@ async def test_cancelled_it_stops_soon_and_leaves_nothing(task: Task, database: 
 
 async def test_a_second_backup_to_the_same_file_is_refused_while_the_first_writes(task: Task) -> None:
     async def begin_another() -> None:
-        with pytest.raises(ApplianceError, match="another backup is being written"):
+        with pytest.raises(ApplianceError, match="is being written already: wait"):
             await write_backup(task)
 
     with task.file.with_name("one.age" + PART).open("wb") as part:
@@ -245,24 +245,6 @@ def test_parts_of_killed_backups_are_removed_and_those_in_work_are_not(tmp_path:
     assert [path.name for path in removed] == ["mine-1.age.part"]
     odd = ["mine-4.age.part", "mine-5.age.part"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-2.age.part", "mine-3.age", *odd, "other.part"]
-
-
-async def test_a_disk_without_modes_and_without_a_sync_of_names_takes_a_backup(
-    task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task.file.with_name("one.age" + PART).write_bytes(b"left by a killed one")
-    task.file.with_name("one.age" + PART).chmod(0o755)
-
-    def refuse(number: int) -> Callable[..., None]:
-        def refused(*_: object) -> None:
-            raise OSError(number, os.strerror(number))
-
-        return refused
-
-    monkeypatch.setattr(os, "fchmod", refuse(errno.EPERM))
-    monkeypatch.setattr(writing, "sync_folder", refuse(errno.EINVAL))
-    await write_backup(task)
-    assert left(task) == ["one.age"]
 
 
 async def test_programs_see_neither_the_passphrase_nor_our_environment(

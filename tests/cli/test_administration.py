@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from appliance.__main__ import first_error
 from appliance.cli import cli
+from appliance.cli.program import first_error
 from appliance.errors import ApplianceError
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.postgres_server import Database

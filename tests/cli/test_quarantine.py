@@ -11,8 +11,8 @@ import trio
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from appliance.__main__ import first_error
 from appliance.cli import cli
+from appliance.cli.program import first_error
 from appliance.errors import Conflict, NotFound
 from tests.support.appliance_process import ApplianceProcess
 from tests.support.pipeline import Message, furnish, look, open_ingest, telemetry

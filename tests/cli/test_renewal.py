@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from appliance.__main__ import first_error
 from appliance.cli import cli
+from appliance.cli.program import first_error
 from appliance.errors import Conflict, KeyReused
 from appliance.service_clock import machine, record
 from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded

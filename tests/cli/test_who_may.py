@@ -67,7 +67,7 @@ RUN_AS = "run this command as the user who runs the appliance, or as root"
 AS_NOBODY = """
 import encodings.utf_8_sig, json, os, sys  # what nobody could not load any more
 from click.testing import CliRunner
-from appliance.__main__ import first_error
+from appliance.cli.program import first_error
 from appliance.cli import cli
 from tests.cli.test_audit import TYPED, named
 names = {line: named(line) for line in json.load(sys.stdin)}
