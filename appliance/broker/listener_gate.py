@@ -27,6 +27,9 @@ async def keep_gate(
     async for link in client.link_changes():
         if link.state is not LinkState.READY:
             continue
+        await mosquitto.ready.wait()  # our client may be back before the keeper has seen that the broker serves
+        if client.link is not link:
+            continue
         if not link.session_present and mosquitto.devices_open:
             log.error(LOST)
             await mosquitto.close_devices()

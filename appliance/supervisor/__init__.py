@@ -25,7 +25,6 @@ from appliance.diagnostics.status import status
 from appliance.disk.watch import DiskWatch
 from appliance.failpoints import Failpoints
 from appliance.metrics import Metrics
-from appliance.mqtt.link import LinkState
 from appliance.runtime.addresses import web_address
 from appliance.runtime.signals import StopSignal
 from appliance.runtime.tree import Tree
@@ -124,21 +123,21 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
 
 
 async def _complete(stop: StopSignal, broker: BrokerAccess, dashboard: Dashboard) -> bool:
-    """Return once our session can take messages: only then we say that we are ready. False when asked to stop before.
+    """Return once messages come in: only then we say that we are ready. False when asked to stop before.
 
-    Only a broker elsewhere may keep us waiting here; the dashboard is open meanwhile.
+    A broker elsewhere may keep us waiting here, or our own that has died just now; the dashboard is open meanwhile.
     """
-    if broker.client.link.state is LinkState.READY:
+    if broker.opened:
         return True
     log.warning(
         "no messages are received yet: waits for the broker",
-        broker=broker.health().broker,
+        causes=broker.health().causes(),
         dashboard_port=dashboard.port,
     )
     complete = False
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_then_cancel, nursery.cancel_scope, stop.wait)
-        await broker.client.ready()
+        await broker.wait_opened()
         complete = True
         nursery.cancel_scope.cancel()
     return complete

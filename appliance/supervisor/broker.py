@@ -30,6 +30,7 @@ from appliance.ingest.limits.janitor import Janitor
 from appliance.ingest.pipeline import Pipeline
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.link import LinkState
 from appliance.mqtt.transport.address import PORTS, Address
 from appliance.runtime.activity import activity
 from appliance.runtime.addresses import EVERYWHERE, LOOPBACK, lan_addresses
@@ -51,6 +52,7 @@ PATIENCE_SECONDS = 5.0
 """Seconds that a start waits for a broker elsewhere: then the dashboard opens without it, and says what is wrong."""
 HELD_SECONDS = 2.0
 """Seconds for which a batch may wait for its commit until messages count as held up."""
+NOT_LET_IN = "the broker opens their listener once it has saved our subscription"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ class BrokerAccess:
         broker = link.trouble
         if self.embedded is not None and self.embedded.silent:
             broker = SILENT
-        probe = self.listener_probe
-        publishing = None if probe is None else probe.trouble
+        publishing = None if self.listener_probe is None else self.listener_probe.trouble
+        if self.embedded is not None and not self.embedded.devices_open:
+            publishing = NOT_LET_IN
         return Health(
             away,
             broker,
@@ -112,6 +115,20 @@ class BrokerAccess:
     def ready(self) -> bool:
         """Return whether devices can publish, and what they publish is stored."""
         return not self.health().causes()
+
+    @property
+    def opened(self) -> bool:
+        """Return whether our session can take messages, and our own broker lets devices in."""
+        return self.client.link.state is LinkState.READY and (self.embedded is None or self.embedded.devices_open)
+
+    async def wait_opened(self) -> None:
+        """Return once :attr:`opened`. Raises DisconnectedError when our client has been closed."""
+        async for link in self.client.link_changes():
+            if link.state is LinkState.READY and self.embedded is not None:
+                await self.embedded.ready.wait()  # our client may be back before the keeper has seen that it serves
+            if self.opened:
+                return
+        await self.client.ready()
 
     def device_address(self, config: Config) -> tuple[str, int]:
         """Return where devices publish: at a broker elsewhere by MQTT, also where we are there by another way.
