@@ -3,7 +3,8 @@
 from appliance.db.pool import open_pool
 from benchmarks.measurements import Line, table
 from benchmarks.pages import PAGES
-from tests.support.web.serving import NOWHERE, dashboard, parts
+from tests.support.web.parts import parts
+from tests.support.web.serving import NOWHERE, dashboard
 
 
 async def test_every_address_is_one_that_the_dashboard_serves() -> None:

@@ -17,7 +17,8 @@ from tests.delivery.senders.network import LOCAL
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.contract import Contract
-from tests.support.web.serving import Served, parts, serving
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, serving
 
 
 @asynccontextmanager

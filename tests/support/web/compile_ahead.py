@@ -6,7 +6,9 @@ from appliance.assets import asset
 from appliance.db.pool import open_pool
 from appliance.web.http.files import StaticFiles
 from appliance.web.page.templating import Templates
-from tests.support.web.serving import NOWHERE, Always, dashboard, parts
+from tests.support.web.parts import parts
+from tests.support.web.serving import NOWHERE, dashboard
+from tests.support.web.stand_ins import Always
 
 
 async def make_dashboard() -> None:

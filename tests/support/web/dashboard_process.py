@@ -36,7 +36,9 @@ from appliance.web.http.server import serve
 from appliance.web.live.feed import LiveFeed
 from tests.support.certificates import Authority
 from tests.support.web.demo_fixture import TENANT
-from tests.support.web.serving import GB, Always, dashboard, parts, quiet_system
+from tests.support.web.parts import parts
+from tests.support.web.serving import dashboard
+from tests.support.web.stand_ins import GB, Always, quiet_system
 from tests.support.web.tls import DemoCertificates, FileCertificates
 
 TOLD_DEVICE = "BGO-FRZ-064"

@@ -8,7 +8,7 @@ import psycopg
 from appliance.people.role import Role
 from tests.support.web import demo_deliveries
 from tests.support.web.accounts import Person, signed_in
-from tests.support.web.serving import INSTANCE
+from tests.support.web.stand_ins import INSTANCE
 
 TENANT = "norrvik"
 DEVICE = "BGO-FRZ-017"

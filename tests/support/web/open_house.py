@@ -10,7 +10,9 @@ from appliance.db.pool import open_pool
 from appliance.web.http.cookies import SESSION
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import http_client
-from tests.support.web.serving import Always, Served, parts, serving
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, serving
+from tests.support.web.stand_ins import Always
 
 
 @asynccontextmanager

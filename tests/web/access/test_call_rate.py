@@ -16,7 +16,8 @@ from appliance.web.access.call_rate import CallLimits, CallRates
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in, token_of
 from tests.support.web.api_caller import calling
-from tests.support.web.serving import Served, parts, serving
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, serving
 
 
 class StillClock(SystemClock):

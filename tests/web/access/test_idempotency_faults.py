@@ -21,7 +21,8 @@ from tests.support.commit_thief import CommitThief, Theft, commit_thief
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import calling, dashboard
-from tests.support.web.serving import Served, parts, serving
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, serving
 from tests.web.access.test_idempotency import REPLAYED, SITES, SUBSCRIPTION, a_key, callers, count, rows, same
 
 BODY = {"site_id": "hall", "name": "Hall"}

@@ -24,7 +24,7 @@ from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.api_caller import dashboard
 from tests.support.web.browsing import browsing, send
-from tests.support.web.serving import KEYRING
+from tests.support.web.parts import KEYRING
 
 INTEGRATION = UUID("11111111-1111-4111-8111-111111111111")
 NOW = datetime.now(UTC)

@@ -20,7 +20,8 @@ from tests.support.alerts import add_alert
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.support.web.serving import OPERATOR, Served, over
+from tests.support.web.serving import Served, over
+from tests.support.web.stand_ins import OPERATOR
 
 NOW = datetime.now(UTC)
 RESPONDER = replace(OPERATOR, tenant_id="acme", role=Role.RESPONDER)

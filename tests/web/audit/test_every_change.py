@@ -29,8 +29,9 @@ from tests.support.audit_watch import AuditWatch
 from tests.support.clock import StubServiceClock
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
+from tests.support.web.parts import CHEAP, KEYRING
 from tests.support.web.rival import RIVAL, found
-from tests.support.web.serving import CHEAP, KEYRING, Served, over
+from tests.support.web.serving import Served, over
 from tests.web.access.role_table import TABLE
 from tests.web.audit.changes import BY_DEVICES, CHANGES, LEAVING_VERSION, PASSWORD, PREVIEWS, SECRET, Change
 

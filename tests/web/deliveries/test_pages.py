@@ -16,7 +16,8 @@ from tests.support.alerts import add_alert, add_alerts
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.routes import add_integration, add_route
-from tests.support.web.serving import OPERATOR, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import OPERATOR
 from tests.web.alerts.test_live import RESPONDER, page_name, words
 from tests.web.alerts.test_views import at, plain, viewing
 

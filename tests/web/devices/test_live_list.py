@@ -8,7 +8,8 @@ from appliance.web.devices.views import listing
 from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import OPERATOR, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import OPERATOR
 from tests.web.alerts.test_live import page_name, parts
 from tests.web.devices.test_views import person, prepare, text
 

@@ -10,7 +10,9 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.web.access.auth import OPEN, allow
 from appliance.web.http.hardening import RequestLimits
 from appliance.web.ingest import api
-from tests.support.web.serving import NoDevices, Served, parts, read_all, serving, without_database
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, read_all, serving, without_database
+from tests.support.web.stand_ins import NoDevices
 from tests.web.http.test_hardening import status
 
 SIZE = 100_000

@@ -23,7 +23,9 @@ from appliance.web.http.hardening import (
 from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import http_client
-from tests.support.web.serving import Always, Served, parts, read_all, serving, without_database
+from tests.support.web.parts import parts
+from tests.support.web.serving import Served, read_all, serving, without_database
+from tests.support.web.stand_ins import Always
 from tests.web.access.role_table import TABLE
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"

@@ -9,7 +9,9 @@ from appliance.ingest.batch import Accepted, Verdict
 from appliance.people.role import Role
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import http_client, signed_in, token_of
-from tests.support.web.serving import NoDevices, parts, serving
+from tests.support.web.parts import parts
+from tests.support.web.serving import serving
+from tests.support.web.stand_ins import NoDevices
 
 
 class Taking(NoDevices):

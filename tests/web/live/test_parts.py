@@ -8,7 +8,7 @@ import trio.testing
 
 from appliance.web.access.auth import Viewer
 from appliance.web.live.parts import SHARED_FOR, LivePages, LivePart
-from tests.support.web.serving import OPERATOR
+from tests.support.web.stand_ins import OPERATOR
 
 
 @pytest.mark.parametrize("shared_for", [SHARED_FOR, 0.9])

@@ -14,7 +14,8 @@ from appliance.web.live import parts, socket
 from appliance.web.page.formats import MINUS
 from tests.support.busy import within
 from tests.support.web.live import batch
-from tests.support.web.serving import OPERATOR, Always, Served, closed_with, page_socket, without_database
+from tests.support.web.serving import Served, closed_with, page_socket, without_database
+from tests.support.web.stand_ins import OPERATOR, Always
 
 
 async def next_with(page: WebSocketConnection, text: str) -> str:

@@ -2,7 +2,8 @@
 
 from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
-from tests.support.web.serving import OPERATOR, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import OPERATOR
 from tests.web.alerts.test_live import page_name, parts
 
 

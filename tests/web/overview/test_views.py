@@ -18,8 +18,10 @@ from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.live import batch
 from tests.support.web.open_house import get, over
-from tests.support.web.serving import OPERATOR, Always, page_socket, parts, serving
+from tests.support.web.parts import parts
 from tests.support.web.serving import over as with_people
+from tests.support.web.serving import page_socket, serving
+from tests.support.web.stand_ins import OPERATOR, Always
 
 
 def register(connection: psycopg.Connection, now: datetime, *devices: str, site: str | None = None) -> None:

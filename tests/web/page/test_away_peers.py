@@ -7,7 +7,8 @@ from appliance.people.role import Role
 from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
-from tests.support.web.serving import INSTANCE, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import INSTANCE
 
 HALL = "aaaaaaaaaaaa"
 TOLD = "2 devices were heard last by the appliance hall, which has not listened since"

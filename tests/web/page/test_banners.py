@@ -13,7 +13,7 @@ from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import OPERATOR
+from tests.support.web.stand_ins import OPERATOR
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CUSTOMER = replace(OPERATOR, role=Role.VIEWER, tenant_id="acme")

@@ -15,7 +15,8 @@ from tests.support.busy import within
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import http_client
 from tests.support.web.open_house import get, over
-from tests.support.web.serving import OPERATOR, Served, without_database
+from tests.support.web.serving import Served, without_database
+from tests.support.web.stand_ins import OPERATOR
 
 
 async def test_postgres_away_is_503_that_says_so_and_comes_again() -> None:

@@ -16,7 +16,8 @@ from tests.support.postgres_server import Database
 from tests.support.routes import add_integration
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import OPERATOR, over, without_database
+from tests.support.web.serving import over, without_database
+from tests.support.web.stand_ins import OPERATOR
 
 DISMISS = "UPDATE quarantine_events SET status = 'DISMISSED', decided_at = now(), decided_by = 'somebody'"
 FAR = datetime(2199, 1, 1, tzinfo=UTC)

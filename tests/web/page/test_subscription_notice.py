@@ -16,7 +16,7 @@ from tests.support.postgres_server import Database
 from tests.support.tenants import GRACE
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import dashboard
-from tests.support.web.serving import OPERATOR
+from tests.support.web.stand_ins import OPERATOR
 
 OSLO = ZoneInfo("Europe/Oslo")
 END = datetime(2026, 11, 28, 23, tzinfo=UTC)

@@ -24,7 +24,8 @@ from appliance.web.quarantine.actions import MAX_NEWER
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import TENANT, Person, client, signed_in
-from tests.support.web.serving import OPERATOR, Served, over
+from tests.support.web.serving import Served, over
+from tests.support.web.stand_ins import OPERATOR
 from tests.web.quarantine.test_api import MESSAGES, NOBODYS, RIVALS, A, B
 
 PAGE = "/quarantine"

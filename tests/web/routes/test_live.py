@@ -9,7 +9,8 @@ from tests.support.pipeline import TENANT, arrange
 from tests.support.postgres_server import Database
 from tests.support.routes import add_integration, add_route
 from tests.support.web.accounts import client, signed_in
-from tests.support.web.serving import OPERATOR, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import OPERATOR
 from tests.web.alerts.test_live import RESPONDER, page_name, parts
 
 

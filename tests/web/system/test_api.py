@@ -18,7 +18,9 @@ from tests.support.postgres_server import Database
 from tests.support.retention import make_days, queue_hour, store
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.contract import Contract
-from tests.support.web.serving import WELL, over, quiet_system
+from tests.support.web.parts import WELL
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import quiet_system
 
 SYSTEM, DIAGNOSTICS = "/operator/system", "/operator/system/diagnostics"
 BALANCED = (

@@ -15,7 +15,8 @@ from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import Person, client, signed_in
 from tests.support.web.contract import Contract
-from tests.support.web.serving import INSTANCE, over
+from tests.support.web.serving import over
+from tests.support.web.stand_ins import INSTANCE
 
 HALL, YARD = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 QUESTION, REMOVAL = f"/system/peers/{HALL}/remove", f"/operator/system/peers/{HALL}"

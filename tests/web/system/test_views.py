@@ -40,7 +40,8 @@ from tests.support.postgres_server import Database
 from tests.support.retention import make_days, queue_hour, store
 from tests.support.routes import add_integration, add_route
 from tests.support.web.accounts import client, signed_in
-from tests.support.web.serving import backed_up, over, page_socket, quiet_system
+from tests.support.web.serving import over, page_socket
+from tests.support.web.stand_ins import backed_up, quiet_system
 
 TERMS = BrokerTerms(5, 200_000, 268_435_456, 4096, 262_144, 10_000, 14, 805_306_368)
 
