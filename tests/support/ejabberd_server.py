@@ -5,26 +5,18 @@ Erlang is started without a node name, so that it neither listens for other node
 versions of Debian 12 and 13.
 """
 
-import ctypes
 import json
 import os
-import shutil
-import signal
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.support.certificates import Certificate
+from tests.support.server_process import ServerProcess
 
-USER = "ejabberd"
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
-POLL_SECONDS = 0.01
 PORT_TRIES = 5
 HOST = "127.0.0.1"
 PATH = "/mqtt"
@@ -35,18 +27,21 @@ ANYBODY = {"username": "somebody", "password": "of no account"}
 FRUGAL = ("+S", "1:1", "+SDio", "1", "+sbwt", "none", "+sbwtdio", "none", "+A", "1")
 """One thread that runs Erlang's processes, and none that waits busily: tests share the machine."""
 
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
-
-class EjabberdServer:
+class EjabberdServer(ServerProcess):
     """One broker on private loopback ports, which stay the same over ``stop`` or ``kill`` and ``start``.
 
     Its sessions are in its memory alone; what is retained is on disk. ``users`` (name -> password) are its accounts;
     by any other name comes in whoever gives a password. ``listener`` are the options of its listeners,
     ``access_rules`` what the options name. ``port`` is that for MQTT over TCP, 0 any. A certificate makes it listen
-    with TLS too.
+    with TLS too. ``stop`` takes it a second, and says nothing to its clients; its helper processes end with it. Its log
+    is what it wrote since its last start.
     """
+
+    title = "ejabberd"
+    user = "ejabberd"
+    log_name = "output"
+    poll_seconds = 0.01
 
     def __init__(
         self,
@@ -58,26 +53,18 @@ class EjabberdServer:
         certificate: Certificate | None = None,
         port: int = 0,
     ) -> None:
+        super().__init__("edge-ejabberd-")
         self.host = HOST
         self._wanted = port
         self.port = self.websocket_port = self.tls_port = self.tls_websocket_port = 0
-        self.directory = Path(tempfile.mkdtemp(prefix="edge-ejabberd-", dir="/tmp"))
-        self.directory.chmod(0o755)
         self._users = dict(users or {})
         self.options = dict(options or {})
         """Of ``mod_mqtt``, from the next start on."""
         self._listener = dict(listener or {})
         self._access_rules = dict(access_rules or {})
         self._certificate = certificate
-        self._process: subprocess.Popen[bytes] | None = None
         if certificate is not None:
             (self.directory / "certificate.pem").write_text(certificate.pem + certificate.key_pem)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running broker."""
-        assert self._process is not None, "the broker is not running"
-        return self._process.pid
 
     def url(self, scheme: str) -> str:
         """Return its address by ``mqtt``, ``mqtts``, ``ws`` or ``wss``."""
@@ -90,57 +77,18 @@ class EjabberdServer:
         return f"{scheme}://localhost:{ports[scheme]}"
 
     def start(self) -> None:
-        """Start the broker and return once it accepts connections. From the main thread: it dies with its thread."""
+        """Start the broker and return once it accepts connections."""
         fresh = not self.port
         for _ in range(PORT_TRIES):
             if fresh:
                 self._choose_ports()
             self._launch()
-            if self._accepts():
+            if self._becomes(self._ready, time.monotonic() + START_SECONDS):
                 return
             self.kill()
             if not fresh or "in use" not in self.log():
                 break
         raise AssertionError(f"ejabberd did not start:\n{self.log()}")
-
-    def stop(self) -> None:
-        """SIGTERM: the broker ends in order, which takes it a second; it says nothing to its clients."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is written any more. Its helper processes end with it."""
-        self._end(signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Stop politely and start again on the same ports."""
-        self.stop()
-        self.start()
-
-    def log(self) -> str:
-        """What the broker wrote since its last start."""
-        path = self.directory / "output"
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def close(self) -> None:
-        """Kill the broker and remove its folder."""
-        self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _choose_ports(self) -> None:
         probes = [socket.create_server((HOST, 0)) for _ in range(4)]
@@ -196,12 +144,9 @@ class EjabberdServer:
     def _launch(self) -> None:
         told = self._told_at_start()
         (self.directory / "ejabberd.yml").write_text(self._configuration())
-        for name in ("ready", "output"):
+        for name in ("ready", self.log_name):
             (self.directory / name).unlink(missing_ok=True)
-        root = os.geteuid() == 0
-        if root:
-            for path in (self.directory, *self.directory.iterdir()):
-                shutil.chown(path, USER, USER)
+        self._own(self.directory, *self.directory.iterdir())
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": str(self.directory),
@@ -211,41 +156,12 @@ class EjabberdServer:
             "EJABBERD_LOG_PATH": str(self.directory / "log"),
         }
         spool = f'"{self.directory}/spool"'
-        with (self.directory / "output").open("wb") as output:
-            self._process = subprocess.Popen(
-                ["erl", "-noinput", *FRUGAL, "-mnesia", "dir", spool, "-s", "ejabberd", "-eval", told],
-                cwd=self.directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a test process starts its servers from its only thread
-                user=USER if root else None,
-                group=USER if root else None,
-                extra_groups=[] if root else None,
-            )
+        with (self.directory / self.log_name).open("wb") as output:
+            program = ["erl", "-noinput", *FRUGAL, "-mnesia", "dir", spool, "-s", "ejabberd", "-eval", told]
+            self._spawn(program, output, environment)
 
-    def _accepts(self) -> bool:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
-                return False
-            if (self.directory / "ready").exists() and all(_reachable(port) for port in self._ports()):
-                return True
-            time.sleep(POLL_SECONDS)
-        return False
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def _ready(self) -> bool:
+        return (self.directory / "ready").exists() and all(_reachable(port) for port in self._ports())
 
 
 def _libraries() -> Path:
@@ -261,7 +177,3 @@ def _reachable(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,19 +1,14 @@
 """A real Postgres for tests: one server a session, one freshly cloned database a test, all of it thrown away."""
 
-import contextlib
-import ctypes
 import itertools
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psycopg
 import pytest
@@ -24,13 +19,12 @@ from appliance.clock import SystemClock
 from appliance.db import bootstrap, migrations, roles
 from appliance.db.endpoint import Endpoint
 from appliance.db.trio_psycopg import connect
+from tests.support.server_process import ServerProcess, signal_process
 
 USER = "postgres"
 SUPERUSER = "postgres"
 PORT = 5432
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0
-POLL_SECONDS = 0.005
 TEMPLATE = "edge_template"
 
 # Nothing here outlives the session, so nothing is ever synced. What was committed outlives kill -9 all the same:
@@ -49,10 +43,6 @@ SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] ",
     "log_min_messages": "warning",
 }
-
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30
@@ -78,31 +68,28 @@ def programs() -> Path:
     return versions[-1].parent
 
 
-class PostgresServer:
+class PostgresServer(ServerProcess):
     """One Postgres in a folder of its own, on a Unix socket only; trusts whoever reaches that socket.
 
-    Started as root it runs as the user ``postgres``. Data stays over ``stop``/``kill`` and ``start``. Start it from the
-    main thread: it dies with the thread that started it.
+    Data stays over ``stop``/``kill`` and ``start``, and so does its log. ``stop`` is the fast one: clients are cut off,
+    all is written.
     """
 
+    title = "Postgres"
+    user = USER
+    stop_signal = signal.SIGINT
+    stop_seconds = 30.0
+    close_signal = signal.SIGQUIT
+
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="edge-pg-", dir=ground()))
+        super().__init__("edge-pg-", ground())
         self.socket_dir = self.directory
         self.port = PORT
         self._settings = {**SETTINGS, **(settings or {})}
         self._data = self.directory / "data"
         self._programs = programs()
-        self._process: subprocess.Popen[bytes] | None = None
         self._initialised = False
-        self.directory.chmod(0o755)
-        if os.geteuid() == 0:
-            shutil.chown(self.directory, USER, USER)
-
-    @property
-    def pid(self) -> int:
-        """Process id of the running postmaster."""
-        assert self._process is not None, "Postgres is not running"
-        return self._process.pid
+        self._own(self.directory)
 
     def conninfo(self, dbname: str = "postgres", user: str = SUPERUSER) -> str:
         """A libpq connection string, for the superuser unless told."""
@@ -117,20 +104,16 @@ class PostgresServer:
         # After kill -9 the shared memory of the dead one may be in use for a moment: then it ends at once, try again.
         while time.monotonic() < deadline:
             self._launch()
-            if self._accepts(deadline):
+            if self._becomes(self._accepts, deadline):
                 return
             self.kill()
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
         raise AssertionError(f"Postgres did not start:\n{self.log()}")
 
     def start_on_data(self) -> None:
         """Start on a cluster that was put into ``directory / "data"``."""
         self._initialised = True
         self.start()
-
-    def stop(self) -> None:
-        """SIGINT, the fast stop: clients are cut off, all is written."""
-        self._end(signal.SIGINT)
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and all its children: a power cut."""
@@ -140,69 +123,15 @@ class PostgresServer:
         children = _children(process.pid)
         process.kill()
         for pid in children:
-            _signal(pid, signal.SIGKILL)
+            signal_process(pid, signal.SIGKILL)
         process.wait()
         while any(_alive(pid) for pid in children):
-            time.sleep(POLL_SECONDS)
+            time.sleep(self.poll_seconds)
 
     def kill_backend(self, pid: int) -> None:
         """SIGKILL to one backend: Postgres then ends all the others and recovers, still the same postmaster."""
         assert pid in _children(self.pid), f"{pid} is not a backend of this server"
-        _signal(pid, signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Stop fast and start again."""
-        self.stop()
-        self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP to all of it: connections stay open and nothing answers."""
-        for pid in [self.pid, *_children(self.pid)]:
-            _signal(pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """SIGCONT after ``pause``."""
-        for pid in [*_children(self.pid), self.pid]:
-            _signal(pid, signal.SIGCONT)
-
-    def log(self) -> str:
-        """What the server wrote since it was made."""
-        path = self.directory / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
-
-    def close(self) -> None:
-        """Stop without writing anything out, and remove the folder."""
-        self._end(signal.SIGQUIT)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(number)
-        for pid in (process.pid, *_children(process.pid)):
-            _signal(pid, signal.SIGCONT)  # a paused one would not notice
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        signal_process(pid, signal.SIGKILL)
 
     def _initdb(self) -> None:
         arguments = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", f"--username={SUPERUSER}"]
@@ -221,38 +150,19 @@ class PostgresServer:
 
     def _launch(self) -> None:
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
-        root = os.geteuid() == 0
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(self._programs / "postgres"),
-                    "-D",
-                    str(self._data),
-                    f"--unix_socket_directories={self.socket_dir}",
-                    *settings,
-                ],
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a test process starts its servers from its only thread
-                user=USER if root else None,
-                group=USER if root else None,
-                extra_groups=[] if root else None,
-            )
+        folders = ["-D", str(self._data), f"--unix_socket_directories={self.socket_dir}"]
+        with (self.directory / self.log_name).open("ab") as log:
+            self._spawn([str(self._programs / "postgres"), *folders, *settings], log)
 
-    def _accepts(self, deadline: float) -> bool:
-        while time.monotonic() < deadline:
-            if self._process is None or self._process.poll() is not None:
-                return False
-            try:
-                psycopg.connect(self.conninfo(), connect_timeout=20).close()
-            except psycopg.OperationalError:
-                time.sleep(POLL_SECONDS)
-            else:
-                return True
-        return False
+    def _accepts(self) -> bool:
+        try:
+            psycopg.connect(self.conninfo(), connect_timeout=20).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _pids(self, first: int) -> Sequence[int]:
+        return [first, *_children(first)]
 
 
 def _children(pid: int) -> list[int]:
@@ -268,16 +178,6 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
-        os.kill(pid, number)
-
-
-def _die_with_parent() -> None:
-    # Also when the test process is killed: SIGQUIT is Postgres' immediate stop, nothing here is worth writing out.
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
