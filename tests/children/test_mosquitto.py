@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,45 +16,20 @@ from mqtt5 import QoS
 from structlog.testing import capture_logs
 
 from appliance.broker.accounts import hash_password
+from appliance.broker.clients import SUBSCRIPTION
 from appliance.children.data_dir import DataDir, open_data_dir
 from appliance.children.keeper import Patience
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import BrokerLimits, Users
+from appliance.children.mosquitto_files import Users
 from appliance.children.polling import until
 from appliance.children.programs import find_mosquitto
-from appliance.clock import SystemClock
 from appliance.errors import ApplianceError
 from appliance.mqtt.client import Client
 from tests.support.busy import within
+from tests.support.embedded_broker import DEVICE, PASSWORD, TOPIC, USERS, broker, running, user
 from tests.support.small_volume import MB, small_volume
 
 pytestmark = pytest.mark.real
-
-SUBSCRIPTION = "tenant/+/device/+/+"
-DEVICE = "acme/device/d1"
-TOPIC = f"tenant/{DEVICE}/telemetry"
-PASSWORD = "a device's password"
-
-
-def user(password: str) -> Users:
-    return Users(f"{DEVICE}:{hash_password(password)}\n")
-
-
-USERS = user(PASSWORD)
-
-
-def broker(data_dir: DataDir, **options: object) -> Mosquitto:
-    given: dict[str, object] = {"host": "127.0.0.1", "port": 0, "subscription": SUBSCRIPTION, "users": USERS}
-    given |= {"limits": BrokerLimits(), "clock": SystemClock()}
-    return Mosquitto(data_dir, **(given | options))  # type: ignore[arg-type]
-
-
-@contextlib.asynccontextmanager
-async def running(mosquitto: Mosquitto) -> AsyncIterator[Mosquitto]:
-    async with trio.open_nursery() as nursery:
-        await nursery.start(mosquitto.run)
-        yield mosquitto
-        nursery.cancel_scope.cancel()
 
 
 async def call(*argv: str) -> "subprocess.CompletedProcess[bytes]":

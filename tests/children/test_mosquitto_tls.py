@@ -11,26 +11,20 @@ import pytest
 import trio
 from mqtt5 import QoS
 
-from appliance.broker.accounts import hash_password
 from appliance.broker.clients import probe_clients
 from appliance.broker.listener_certificate import ListenerCertificate
 from appliance.broker.listener_probe import ListenerProbe
 from appliance.broker.refusals import BrokerRefusal, RefusalLogReader
-from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import BrokerLimits, DeviceListener, Users, configuration
+from appliance.children.mosquitto_files import BrokerLimits, DeviceListener, configuration
 from appliance.children.mosquitto_program import UNKNOWN_VERSION
 from appliance.children.polling import until
 from appliance.children.programs import MosquittoProgram
-from appliance.clock import SystemClock
 from appliance.mqtt.client import Client
 from appliance.mqtt.transport import Tcp, Tls
+from tests.support.embedded_broker import DEVICE, PASSWORD, TOPIC, open_broker, own_session
 from tests.support.own_tls import OwnAuthority, client_context, fingerprint_of, handshake, refusal
 
-SUBSCRIPTION = "tenant/+/device/+/+"
-DEVICE, PASSWORD = "acme/device/d1", "a device's password"
-TOPIC = f"tenant/{DEVICE}/telemetry"
-USERS = Users(f"{DEVICE}:{hash_password(PASSWORD)}\n")
 NAMES = ("localhost", "127.0.0.1")
 PATIENCE_SECONDS = 60.0
 
@@ -41,7 +35,6 @@ class Serving:
 
     mosquitto: Mosquitto
     own: OwnAuthority
-    folder: Path
     session: Client
 
     @property
@@ -57,40 +50,9 @@ class Serving:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, *, plain: bool, on_line: Callable[[str], None] | None = None) -> AsyncIterator[Serving]:
     own = OwnAuthority(folder)
-    with open_data_dir(folder / "data") as data_dir:
-        mosquitto = Mosquitto(
-            data_dir,
-            host="127.0.0.1",
-            port=0,
-            subscription=SUBSCRIPTION,
-            users=USERS,
-            limits=BrokerLimits(),
-            clock=SystemClock(),
-            plain=plain,
-            tls_port=0,
-            certificate=own.issue(*NAMES),
-            on_line=on_line,
-        )
-        async with trio.open_nursery() as nursery:
-            await nursery.start(mosquitto.run)
-            async with _ours(mosquitto, data_dir.instance.mqtt_client_id) as session:
-                await session.subscribe(SUBSCRIPTION)
-                assert await mosquitto.open_devices()
-                await session.ready()
-                yield Serving(mosquitto, own, data_dir.path / "mosquitto", session)
-            nursery.cancel_scope.cancel()
-
-
-def _ours(mosquitto: Mosquitto, identifier: str | None) -> Client:
-    endpoint = mosquitto.endpoint
-    return Client(
-        unix_socket=str(endpoint.socket),
-        username=endpoint.username,
-        password=endpoint.password,
-        identifier=identifier,
-        session_expiry_interval=0 if identifier is None else 1000,
-        keep_trying=True,
-    )
+    certificate = own.issue(*NAMES)
+    async with open_broker(folder, plain=plain, tls_port=0, certificate=certificate, on_line=on_line) as broker:
+        yield Serving(broker.mosquitto, own, broker.session)
 
 
 def test_the_listener_under_tls_is_one_more_with_the_same_limits() -> None:
@@ -144,7 +106,7 @@ async def test_without_plain_the_port_in_clear_text_is_closed_and_the_probe_come
             await trio.open_tcp_stream("127.0.0.1", listener.port)
         ways = probe_clients(broker.mosquitto, "127.0.0.1")
         assert list(ways) == ["devices under TLS"]
-        probe = ListenerProbe(ways, _ours(broker.mosquitto, None), 0.05)
+        probe = ListenerProbe(ways, own_session(broker.mosquitto), 0.05)
         async with trio.open_nursery() as nursery:
             await nursery.start(probe.run)
             await _becomes(lambda: probe.arrived >= 3)
@@ -159,7 +121,7 @@ async def test_both_ways_in_are_probed(folder: Path) -> None:
     async with serving(folder, plain=True) as broker:
         ways = probe_clients(broker.mosquitto, "127.0.0.1")
         assert list(ways) == ["devices", "devices under TLS"]
-        probe = ListenerProbe(ways, _ours(broker.mosquitto, None), 0.05)
+        probe = ListenerProbe(ways, own_session(broker.mosquitto), 0.05)
         async with trio.open_nursery() as nursery:
             await nursery.start(probe.run)
             await _becomes(lambda: probe.arrived >= 4)

@@ -11,11 +11,11 @@ import trio
 import trio.testing
 from mqtt5 import QoS
 
+from appliance.broker.clients import SUBSCRIPTION
 from appliance.broker.credentials_sync import CredentialsSync, read_users
 from appliance.broker.log import BrokerLog
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import BrokerLimits
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.db.trio_psycopg import Connection, connect
@@ -28,10 +28,10 @@ from appliance.devices.seats import changes
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
+from tests.support.embedded_broker import broker, own_session
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
 
-SUBSCRIPTION = "tenant/+/device/+/+"
 SOON = 0.05
 """Seconds between two reloads; a second in an appliance, for which nobody here waits."""
 
@@ -45,16 +45,7 @@ class Session:
 
     async def run(self, mosquitto: Mosquitto, identifier: str, *, task_status: trio.TaskStatus[None]) -> None:
         """Subscribe, and take what comes, until cancelled."""
-        endpoint = mosquitto.endpoint
-        client = Client(
-            unix_socket=str(endpoint.socket),
-            username=endpoint.username,
-            password=endpoint.password,
-            identifier=identifier,
-            session_expiry_interval=3600,
-            keep_trying=True,
-        )
-        async with client:
+        async with own_session(mosquitto, identifier) as client:
             await client.subscribe(SUBSCRIPTION, max_qos=QoS.AT_LEAST_ONCE)
             self.client = client
             task_status.started()
@@ -133,16 +124,7 @@ async def open_sync(
         pool = await stack.enter_async_context(open_pool(conninfo, name="users", max_size=2))
         users = await read_users(pool)
         log = BrokerLog(SystemClock(), Metrics())
-        mosquitto = Mosquitto(
-            data,
-            host="127.0.0.1",
-            port=0,
-            subscription=SUBSCRIPTION,
-            users=users,
-            limits=BrokerLimits(),
-            clock=SystemClock(),
-            on_line=log.heard,
-        )
+        mosquitto = broker(data, users=users, on_line=log.heard)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(mosquitto.run)
         session = Session()

@@ -15,7 +15,6 @@ from appliance.broker.retained.sweep import RetainedSweep
 from appliance.broker.retained.topics import RetainedTopics
 from appliance.children.data_dir import open_data_dir
 from appliance.children.mosquitto import Mosquitto
-from appliance.children.mosquitto_files import BrokerLimits
 from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.devices.device import NewDevice
@@ -23,6 +22,7 @@ from appliance.devices.seats import changes
 from appliance.leaving import deletion
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
+from tests.support.embedded_broker import broker, own_session
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell
 
@@ -91,21 +91,11 @@ async def open_setup(database: Database, folder: Path) -> AsyncIterator[Setup]:
         await changes.create(connection, TENANT, NewDevice("d1"), BY, grace=GRACE)
         pool = await stack.enter_async_context(open_pool(database.conninfo("appliance_ingest"), name="k", max_size=2))
         clock, metrics = SystemClock(), Metrics()
-        mosquitto = Mosquitto(
-            data, host="127.0.0.1", port=0, subscription=SUBSCRIPTION, limits=BrokerLimits(), clock=clock
-        )
+        mosquitto = broker(data, users=None)
         nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(mosquitto.run)
-        endpoint, topics = mosquitto.endpoint, RetainedTopics()
-        session = await stack.enter_async_context(
-            Client(
-                unix_socket=str(endpoint.socket),
-                username=endpoint.username,
-                password=endpoint.password,
-                identifier=data.instance.mqtt_client_id,
-                keep_trying=True,
-            )
-        )
+        topics = RetainedTopics()
+        session = await stack.enter_async_context(own_session(mosquitto, data.instance.mqtt_client_id))
         await session.subscribe(
             SUBSCRIPTION,
             max_qos=QoS.AT_LEAST_ONCE,
