@@ -6,17 +6,14 @@ start that waits for its disk, its database or its broker shows where it waits.
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from appliance.runtime.activity import activity
+from appliance.diagnostics import answer_socket
 
 SOCKET = "status"
-BACKLOG = 4
-"""Questions that may wait to be answered."""
 SEND_SECONDS = 5.0
 """Seconds that whoever asks may take to read the answer."""
 MAX_ANSWER = 16_777_216
@@ -30,19 +27,14 @@ async def serve(
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer with what ``report`` returns on the socket in the folder ``sockets``, until cancelled."""
-    listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-    path = sockets / SOCKET
-    await listener.bind(str(path))
-    path.chmod(0o600)
-    listener.listen(BACKLOG)
-    activity().doing("answers commands that ask for the status")
-
-    async def answer(stream: trio.SocketStream) -> None:
-        async with stream:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(SEND_SECONDS):
-                await stream.send_all(json.dumps(report()).encode())
-
-    await trio.serve_listeners(answer, [trio.SocketListener(listener)], task_status=task_status)
+    await answer_socket.serve(
+        sockets,
+        SOCKET,
+        lambda: json.dumps(report()).encode(),
+        seconds=SEND_SECONDS,
+        doing="answers commands that ask for the status",
+        task_status=task_status,
+    )
 
 
 async def ask(sockets: Path) -> Mapping[str, Any]:

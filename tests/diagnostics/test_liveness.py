@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from appliance.diagnostics import liveness
+from appliance.diagnostics.answer_socket import BACKLOG
 from appliance.diagnostics.liveness import SOCKET, ask, serve
 
 PATIENT = 10.0
@@ -26,7 +26,7 @@ async def test_only_our_own_user_may_ask(tmp_path: Path, nursery: trio.Nursery) 
 
 async def test_who_does_not_read_the_answer_keeps_nobody_waiting(tmp_path: Path, nursery: trio.Nursery) -> None:
     await nursery.start(serve, tmp_path)
-    streams = [await trio.open_unix_socket(str(tmp_path / SOCKET)) for _ in range(2 * liveness.BACKLOG)]
+    streams = [await trio.open_unix_socket(str(tmp_path / SOCKET)) for _ in range(2 * BACKLOG)]
     assert await ask(tmp_path, PATIENT) is None
     for stream in streams:
         await stream.aclose()
