@@ -255,11 +255,14 @@ async def _carry_out(
         details["devices_deactivated"] = [device.device_id for device in stopping]
     pairs = [(planned.before, after, details)]
     pairs += [(old, new, {"renewed_with": after.subscription_id}) for old, new in planned.addons]
+    differences = []
     for old, new, more in pairs:
         await rows.update(connection, new)
-        await change_log.record_event(connection, RENEWED, context.actor, old, new, now=context.now, details=more)
+        differences.append(
+            await change_log.record_event(connection, RENEWED, context.actor, old, new, now=context.now, details=more)
+        )
         await change_log.record_term(connection, context, new, TermKind.RENEWED, key)
-    before, now = change_log.difference(planned.before, after)
+    before, now = differences[0]
     if planned.addons:
         now["addons"] = [new.subscription_id for _, new in planned.addons]
     identity = after.subscription_id

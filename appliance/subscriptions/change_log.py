@@ -32,8 +32,7 @@ async def record_change(
     connection: Connection[Any], event: str, context: ChangeContext, old: Subscription | None, new: Subscription
 ) -> None:
     """Write the event of the subscription, and the row of the audit log, of one change."""
-    await record_event(connection, event, context.actor, old, new, now=context.now)
-    before, after = difference(old, new)
+    before, after = await record_event(connection, event, context.actor, old, new, now=context.now)
     actor, identity = context.actor, new.subscription_id
     entry = Entry(actor, f"subscription.{event}", "subscription", identity, new.tenant_id, before, after)
     await record(connection, entry, now=context.now)
@@ -48,9 +47,12 @@ async def record_event(
     *,
     now: datetime,
     details: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the event of the subscription: ``event`` names the change, ``details`` what the rows do not tell."""
-    before, after = difference(old, new)
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Write the event of the subscription: ``event`` names the change, ``details`` what the rows do not tell.
+
+    Return the fields that differ, before and after; all of them after, and None before, for a new subscription.
+    """
+    before, after = _difference(old, new)
     await connection.execute(
         STATEMENTS["insert_event"],
         {
@@ -65,6 +67,7 @@ async def record_event(
             "now": now,
         },
     )
+    return before, after
 
 
 async def record_term(
@@ -95,8 +98,7 @@ def _term(row: Subscription, context: ChangeContext) -> dict[str, Any]:
     }
 
 
-def difference(old: Subscription | None, new: Subscription) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """Return the fields that differ, before and after; all of them for a new subscription."""
+def _difference(old: Subscription | None, new: Subscription) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     after: dict[str, Any] = msgspec.to_builtins(new)
     if old is None:
         return None, after
