@@ -15,7 +15,6 @@ import logging
 import os
 import random
 import signal
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,8 @@ from appliance.backoff import Backoff
 from appliance.db.roles import INGEST
 from appliance.mqtt.client import Client
 from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.measurements import Line, line, table
-from benchmarks.run import leave, progress
 from benchmarks.storage import enroll
 
 RATE = 500.0
@@ -203,22 +202,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="kills of each case (5)")
     parser.add_argument("--cases", nargs="+", type=Case, default=list(Case), help="what is killed (all cases)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rounds: dict[Case, Sequence[Round]] = {}
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
-        with ApplianceProcess(folder) as appliance:
-            progress("start", appliance.start)
-            enroll(appliance.conninfo(INGEST), appliance.claim_user().username, 1)
-            first = 0
-            for case in given.cases:
-                played = []
-                for _ in range(given.rounds):
-                    first += 1_000_000
-                    played.append(progress(case, lambda: trio.run(play, appliance, case, first)))  # noqa: B023
-                rounds[case] = played
+    with servers_folder() as folder, ApplianceProcess(folder) as appliance:
+        progress("start", appliance.start)
+        enroll(appliance.conninfo(INGEST), appliance.claim_user().username, 1)
+        first = 0
+        for case in given.cases:
+            played = []
+            for _ in range(given.rounds):
+                first += 1_000_000
+                played.append(progress(case, lambda: trio.run(play, appliance, case, first)))  # noqa: B023
+            rounds[case] = played
     print(f"\n{table(lines(rounds))}\n{RATE:g} messages a second; {given.rounds} kills of each")
 
 

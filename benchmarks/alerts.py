@@ -8,8 +8,6 @@ now and then a further device publishes a reading above the limit of a rule; the
 import argparse
 import contextlib
 import shutil
-import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +19,10 @@ from appliance.db.roles import INGEST
 from appliance.web.http.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.dataset import visitor
 from benchmarks.measurements import Line, latencies, percentile, table
 from benchmarks.messages import Stream, publish_packet, topic, topic_head
-from benchmarks.run import leave, progress
 from benchmarks.storage import enroll
 from benchmarks.worker import Worker
 
@@ -116,10 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.alerts", description=__doc__)
     parser.add_argument("--alerts", type=int, default=200, help="how many (200)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
+    with servers_folder() as folder:
         lines = measure(folder, alerts=given.alerts)
     print(f"\n{table(lines, head=('milliseconds', 'p95', 'median .. most', 'aim'))}\n")
 

@@ -11,10 +11,8 @@ import logging
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -29,9 +27,9 @@ import structlog
 from appliance.db.roles import INGEST
 from benchmarks import load
 from benchmarks.appliance_process import ROOT, ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.measurements import Line, latencies, line, percentile, table
 from benchmarks.messages import Stream
-from benchmarks.run import leave, progress
 from benchmarks.storage import Ledger, enroll
 from benchmarks.worker import Worker
 
@@ -203,16 +201,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2_000_000, help="readings in the database (2,000,000)")
     parser.add_argument("--seconds", type=float, default=40.0, help="seconds for which backups are made (40)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
-        with ApplianceProcess(folder) as appliance:
-            progress("start", appliance.start)
-            bench = Bench(appliance, folder, given.rows, given.seconds)
-            progress(f"{given.rows:,} readings", bench.furnish)
-            result = progress("messages, alone and beside backups", bench.run)
+    with servers_folder() as folder, ApplianceProcess(folder) as appliance:
+        progress("start", appliance.start)
+        bench = Bench(appliance, folder, given.rows, given.seconds)
+        progress(f"{given.rows:,} readings", bench.furnish)
+        result = progress("messages, alone and beside backups", bench.run)
     print(f"\n{table(lines(result))}\n")
 
 

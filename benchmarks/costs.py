@@ -8,8 +8,6 @@ spends on the statements that write the events of the alerts is shown apart, sin
 
 import argparse
 import contextlib
-import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +18,10 @@ import psycopg
 from appliance.db.roles import INGEST, OWNER
 from benchmarks import deliveries, telling
 from benchmarks.appliance_process import TENANT, ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.deliveries import DEVICES
 from benchmarks.measurements import Line, line, table
 from benchmarks.rules import Rules
-from benchmarks.run import leave, progress
 from benchmarks.telling import Kind
 from benchmarks.worker import Worker
 
@@ -170,10 +168,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=80_000, help="messages of a stream (80000)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for which notices are told (20)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
+    with servers_folder() as folder:
         turns = measure(folder, turns=given.turns, messages=given.messages, seconds=given.seconds)
     print(f"\n{table(lines(turns), head=('CPU time', 'median', 'range', ''))}\n")
 

@@ -6,9 +6,7 @@
 import contextlib
 import json
 import sys
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -30,6 +28,7 @@ from appliance.subscriptions import store
 from appliance.subscriptions.lifecycle import SubscriptionType
 from appliance.subscriptions.store import NewSubscription
 from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.command import servers_folder
 from tests.support.tenants import GRACE, issue_tenant
 
 TENANT = "crowd"
@@ -152,12 +151,9 @@ def _spread(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Run the benchmark in a temporary folder."""
     logs.configure(Log(level="warning"), sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="edge-credentials-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        with ApplianceProcess(folder) as appliance:
-            appliance.start()
-            print(json.dumps(trio.run(measure, appliance), indent=2))
+    with servers_folder() as folder, ApplianceProcess(folder) as appliance:
+        appliance.start()
+        print(json.dumps(trio.run(measure, appliance), indent=2))
 
 
 if __name__ == "__main__":

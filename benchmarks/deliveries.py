@@ -8,10 +8,8 @@ events are written straight into the database, so that their time does not depen
 
 import argparse
 import contextlib
-import signal
 import socket
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,9 +22,9 @@ from psycopg.conninfo import make_conninfo
 from appliance.db.roles import INGEST
 from benchmarks import load, telling
 from benchmarks.appliance_process import TENANT, ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.measurements import Line, line, percentile, table
 from benchmarks.messages import Stream
-from benchmarks.run import leave, progress
 from benchmarks.storage import Ledger, enroll
 from benchmarks.telling import Kind
 from benchmarks.worker import Worker
@@ -207,10 +205,7 @@ def main() -> None:
         "--messages", type=int, default=80_000, help="messages of a stream, of which a round has four (80000)"
     )
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
+    with servers_folder() as folder:
         turns = measure(folder, turns=given.turns, messages=given.messages)
     print(f"\n{table(lines(turns))}\n")
 

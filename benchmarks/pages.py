@@ -9,8 +9,6 @@ row-level security, and what only operators see by an operator.
 
 import argparse
 import contextlib
-import signal
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +21,10 @@ from appliance.db.roles import INGEST, OWNER
 from appliance.web.http.cookies import SESSION
 from benchmarks import load
 from benchmarks.appliance_process import TENANT, ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.dataset import BUSY, Visitor, furnish, visitor
 from benchmarks.measurements import Line, percentile, table
 from benchmarks.messages import Stream
-from benchmarks.run import leave, progress
 from benchmarks.worker import Worker
 
 RATE = 1_000.0
@@ -126,10 +124,7 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=40, help="answers of each page (40)")
     parser.add_argument("--only", default="", help="only addresses that contain this")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
+    with servers_folder() as folder:
         lines = measure(folder, answers=given.answers, only=given.only)
     print(f"\n{table(lines, head=('milliseconds of server time', 'p95', 'median .. most', 'aim'))}\n")
 

@@ -9,16 +9,13 @@ commit: the longest of a window of time alone, and of those on their way during 
 import argparse
 import contextlib
 import logging
-import signal
 import statistics
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -33,9 +30,9 @@ from appliance.db.trio_psycopg import connect
 from appliance.devices.credentials import credential
 from benchmarks import load
 from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.measurements import Line, latencies, line, table
 from benchmarks.messages import Stream
-from benchmarks.run import leave, progress
 from benchmarks.storage import Ledger, enroll
 from benchmarks.worker import Worker
 
@@ -222,16 +219,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.renewals", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="renewals, each of which stops 500 devices (5)")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
-        with ApplianceProcess(folder) as appliance:
-            progress("start", appliance.start)
-            bench = Bench(appliance, given.rounds)
-            progress("tenants, devices and credentials", bench.furnish)
-            result = progress(f"{given.rounds} renewals", bench.run)
+    with servers_folder() as folder, ApplianceProcess(folder) as appliance:
+        progress("start", appliance.start)
+        bench = Bench(appliance, given.rounds)
+        progress("tenants, devices and credentials", bench.furnish)
+        result = progress(f"{given.rounds} renewals", bench.run)
     print(f"\n{table(lines(result))}\n")
 
 

@@ -9,43 +9,26 @@ limit), and bare COPY puts the same rows into a table like telemetry in the same
 import argparse
 import contextlib
 import datetime as dt
-import signal
-import sys
-import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TypeVar
 
 import msgspec
 
 from appliance.db.roles import INGEST
 from benchmarks import surroundings
 from benchmarks.appliance_process import ApplianceProcess
+from benchmarks.command import progress, servers_folder
 from benchmarks.result import Pair, Result, report
 from benchmarks.rounds import DEVICES, Bench
 from benchmarks.storage import enroll
 from benchmarks.subscriber import PROGRAM, PrivateBroker
-
-T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
 MANY_DEVICES = 10_000
 LATENCY_RATE = 2_000.0
 BUDGET_SECONDS = 150.0
 """Seconds after which no further pair begins: the rest takes at most another minute."""
-
-
-def progress(what: str, work: Callable[[], T]) -> T:
-    """Do the work, and report it on standard error."""
-    started = time.monotonic()
-    print(f"{what} ...", end="", file=sys.stderr, flush=True)
-    try:
-        return work()
-    finally:
-        print(f" {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
 
 
 def measure(folder: Path, *, pairs: int, messages: int, latency_seconds: float, delay: float) -> Result:
@@ -103,10 +86,7 @@ def main() -> None:
         "--delay", type=float, default=0.0, help="seconds by which messages are old when they are sent (0)"
     )
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, leave)
-    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the servers run as users of their own
+    with servers_folder() as folder:
         result = measure(
             folder,
             pairs=given.pairs,
@@ -119,11 +99,6 @@ def main() -> None:
     path = RESULTS / f"{result.date.replace(':', '')}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
     print(f"written to {path}")
-
-
-def leave(number: int, _: FrameType | None) -> None:
-    """Make SIGTERM end us like Ctrl+C: what was started is stopped."""
-    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":
