@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
-import trio
 from werkzeug.datastructures import MultiDict
 
 from appliance.delivery.outbox import deliveries
@@ -17,18 +16,16 @@ from appliance.web.access.auth import RESPONDERS, Viewer
 from appliance.web.deliveries import views
 from appliance.web.deliveries.page_query import PAGE_ROWS, DeliveryState, PageQuery, filter_of
 from appliance.web.deliveries.shown import OpenedDelivery, ShownDelivery, shown
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 MARKER = ("rows", "newest")
 """The parts of the name that are no part of the page's address."""
 MAX_NEWS = 200
@@ -59,22 +56,19 @@ class LiveDeliveries:
             return []
         own = address.having(**dict.fromkeys(MARKER, None))
         frame = self._renderer.frame(seen_by, path="/deliveries", live_page=f"{views.PAGE}/{which}")
-        try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
-                async with access.reading(seen_by) as connection:
-                    found = await deliveries.of_ids(connection, tenant_id, ids)
-                    tries = await deliveries.newest_attempts(connection, found)
-                    rows = [shown(one, tries.get(one.job_id), seen_by, now) for one in found]
-                    numbers = views.counted(await deliveries.counts(connection, wanted))
-                    opened = await views.read_opened(connection, asked, rows, seen_by, self._renderer)
-                    news = 0
-                    if newest:
-                        unseen = replace(wanted, newer_than=newest[0])
-                        news = len((await deliveries.page(connection, unseen, limit=MAX_NEWS)).deliveries)
-                parts = self._parts(frame, own, numbers, news, rows, opened)
-                return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
+        with live_read():
+            async with access.reading(seen_by) as connection:
+                found = await deliveries.of_ids(connection, tenant_id, ids)
+                tries = await deliveries.newest_attempts(connection, found)
+                rows = [shown(one, tries.get(one.job_id), seen_by, now) for one in found]
+                numbers = views.counted(await deliveries.counts(connection, wanted))
+                opened = await views.read_opened(connection, asked, rows, seen_by, self._renderer)
+                news = 0
+                if newest:
+                    unseen = replace(wanted, newer_than=newest[0])
+                    news = len((await deliveries.page(connection, unseen, limit=MAX_NEWS)).deliveries)
+            parts = self._parts(frame, own, numbers, news, rows, opened)
+            return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 
     def _parts(
         self,

@@ -1,24 +1,21 @@
 """The live parts of the page of integrations: the health of each, and when it delivered last."""
 
 import structlog
-import trio
 
 from appliance.errors import Invalid
 from appliance.web.access.auth import Viewer
 from appliance.web.integrations import listing
 from appliance.web.integrations.actions import IntegrationActions
 from appliance.web.integrations.listing import PATH
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 
 PAGE = "integrations"
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,13 +32,11 @@ class LiveIntegrations:
         try:
             address = Address.of_query(PATH, which)
             tenant_id = tenant_of_live(seen_by, address)
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 listed = await listing.read(self._integrations, address.first("cursor"), seen_by, tenant_id)
         except (Invalid, ValueError) as error:
             log.debug("live list with an invalid name", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         render = self._renderer.templates.render
         frame = self._renderer.frame(seen_by, path=PATH, live_page=f"{PAGE}/{which}")
         parts = [LivePart("live-state", render("overview/live-state.html", frame=frame, live=True))]

@@ -1,25 +1,22 @@
 """The live parts of the list of maintenance windows: what is active, when each starts or ends, what can be done."""
 
 import structlog
-import trio
 from werkzeug.datastructures import MultiDict
 
 from appliance.errors import Invalid
 from appliance.web.access.auth import RESPONDERS, Viewer, may_change
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.maintenance import listing, views
 from appliance.web.maintenance.actions import MaintenanceActions, WindowState
 from appliance.web.maintenance.schemas import WindowQuery
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +33,12 @@ class LiveWindows:
         try:
             address = Address.of_query(views.PATH, which)
             asked, tenant_id = parse_query(MultiDict(address.pairs), WindowQuery), tenant_of_live(seen_by, address)
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 page = await self._windows.page_of(seen_by, tenant_id, views.PAGE_ROWS, asked.cursor, ())
                 active = await self._windows.page_of(seen_by, tenant_id, 2, None, [WindowState.ACTIVE])
         except (Invalid, ValueError) as error:
             log.debug("live list with an invalid name", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         now, render = self._renderer.platform.clock.settled(), self._renderer.templates.render
         frame = self._renderer.frame(seen_by, path=views.PATH, live_page=f"{views.PAGE}/{which}")
         sentence = listing.active_sentence(active, now)

@@ -15,12 +15,12 @@ from appliance.errors import Invalid
 from appliance.ingest.quarantine.replays import Replay
 from appliance.ingest.quarantine.store import Selection
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import REASONS
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.quarantine.actions import MAX_NEWER, QuarantineActions
 from appliance.web.quarantine.views import PAGE, TIME_RANGES, Causes, PageQuery, causes_of
@@ -29,8 +29,6 @@ MAX_JOBS = 20
 """The newest replays, whose progress is sent."""
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering, since each rendering queries Postgres."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 COUNTS_REUSE = 20
 """Counts are reused for this multiple of the time it took to count, so that they use 5 % of a core at most."""
 MAX_CACHED = 64
@@ -67,13 +65,10 @@ class LiveQuarantine:
     async def replays(self, seen_by: Viewer) -> list[LivePart]:
         """Return the progress of the newest replays. Raises NotNow while Postgres does not answer."""
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=PAGE)
-        try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
-                parts = await self._jobs(frame)
-                # the name of an operator's page does not contain the tenant whose navigation counts it shows
-                return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
+        with live_read():
+            parts = await self._jobs(frame)
+            # the name of an operator's page does not contain the tenant whose navigation counts it shows
+            return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
 
     async def listed(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """Return the parts of the list whose query is ``which``; none for an invalid query. Raises NotNow."""
@@ -85,17 +80,14 @@ class LiveQuarantine:
             log.debug("live list with an invalid query", error=str(error))
             return []
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
-        try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
-                return [
-                    LivePart("live-state", self._render("overview/live-state.html", frame)),
-                    *await self._news(frame, address.having(after=None), selection, asked),
-                    *await self._counts(frame, address.having(after=None), selection, asked),
-                    *await self._jobs(frame),
-                    *await self._renderer.live_nav_counts(seen_by, asked.tenant or None),
-                ]
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
+        with live_read():
+            return [
+                LivePart("live-state", self._render("overview/live-state.html", frame)),
+                *await self._news(frame, address.having(after=None), selection, asked),
+                *await self._counts(frame, address.having(after=None), selection, asked),
+                *await self._jobs(frame),
+                *await self._renderer.live_nav_counts(seen_by, asked.tenant or None),
+            ]
 
     async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[LivePart]:
         counted = await self._causes(frame.viewer, selection.tenant_id, asked.span)

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from uuid import UUID
 
 import structlog
-import trio
 
 from appliance.delivery.routes import store
 from appliance.delivery.senders.sender import Sender
 from appliance.errors import Invalid, NotFound
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.routes import listing, log
 from appliance.web.routes.listing import PATH
@@ -24,8 +23,6 @@ from appliance.web.routes.listing import PATH
 PAGE = "routes"
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 
 logger = structlog.get_logger(__name__)
 
@@ -43,7 +40,7 @@ class LiveRoutes:
         try:
             address = Address.of_query(PATH, which)
             tenant_id = tenant_of_live(seen_by, address)
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 listed = await listing.read(platform, self._senders, address.first("cursor"), seen_by, tenant_id)
                 async with platform.access.reading(seen_by) as connection:
                     text, now = address.first("route"), platform.access.now()
@@ -54,8 +51,6 @@ class LiveRoutes:
         except (Invalid, NotFound, ValueError) as error:
             logger.debug("live list with an invalid name", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         frame = self._renderer.frame(seen_by, path=PATH, live_page=f"{PAGE}/{which}")
         parts = [
             LivePart("live-state", render("overview/live-state.html", frame=frame, live=True)),

@@ -4,16 +4,15 @@ The name of the live page is the query of the list.
 """
 
 import structlog
-import trio
 from werkzeug.datastructures import MultiDict
 
-from appliance.devices.topics import valid_id
 from appliance.errors import Invalid
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.subscriptions.list_views import PAGE, SubscriptionPages
 from appliance.web.subscriptions.listing import PATH
@@ -21,8 +20,6 @@ from appliance.web.subscriptions.page_query import PageQuery
 
 SHARED_SECONDS = 2.0
 """Seconds for which viewers share one rendering: of thousands of subscriptions it takes a tenth of one."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,17 +36,15 @@ class LiveSubscriptions:
         try:
             address = Address.of_query(PATH, which)
             asked = parse_query(MultiDict(address.pairs), PageQuery)
-            tenant_id = _tenant(seen_by, address)
+            tenant_id = tenant_of_live(seen_by, address)
             frame = self._renderer.frame(seen_by, path=PATH, live_page=f"{PAGE}/{which}")
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 async with self._renderer.platform.access.reading(seen_by) as connection:
                     shown = await self._pages.read(connection, seen_by, tenant_id, asked)
                 counts = await self._renderer.live_nav_counts(seen_by, tenant_id)
         except (Invalid, ValueError) as error:
             log.debug("live list with an invalid name", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         values = {"address": address, "live": True, "frame": frame} | shown
         render = self._renderer.templates.render
         parts = [
@@ -60,13 +55,3 @@ class LiveSubscriptions:
         if shown["may_renew"]:
             parts.append(LivePart("subscription-events", render("subscriptions/events.html", **values)))
         return [*parts, *counts]
-
-
-def _tenant(seen_by: Viewer, address: Address) -> str | None:
-    """Return the tenant of a live page: the viewer's own, for operators that of its name. Raises ValueError."""
-    if seen_by.tenant_id is not None:
-        return seen_by.tenant_id
-    asked = address.first("tenant") or None
-    if asked is not None and not valid_id(asked):
-        raise ValueError("no id of a tenant")
-    return asked

@@ -1,18 +1,14 @@
 """The live part of the pages of deletions: how far each is."""
 
-import trio
-
 from appliance.web.access.auth import Viewer
-from appliance.web.live.parts import LivePart, NotNow
-from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.live.parts import LivePart
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 from appliance.web.tenants.deletion_views import PAGE
 from appliance.web.tenants.deletions import DeletionActions
 
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering, since each rendering queries Postgres."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 
 
 def install(renderer: PageRenderer, actions: DeletionActions) -> None:
@@ -23,11 +19,8 @@ def install(renderer: PageRenderer, actions: DeletionActions) -> None:
         if not seen_by.is_operator:
             return []
         frame = renderer.frame(seen_by, path="/tenants", live_page=PAGE)
-        try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
-                latest = await actions.latest(seen_by)
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
+        with live_read():
+            latest = await actions.latest(seen_by)
         return [
             LivePart(
                 f"deletion-{each.deletion_id}",

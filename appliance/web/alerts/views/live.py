@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
-import trio
 from werkzeug.datastructures import MultiDict
 
-from appliance.devices.topics import valid_id
 from appliance.errors import Invalid, NotFound
 from appliance.severity import Severity
 from appliance.web.access.auth import RESPONDERS, Viewer
@@ -21,17 +19,16 @@ from appliance.web.alerts.views.chart import RANGES
 from appliance.web.alerts.views.listing import MAX_KNOWN, MAX_PAGE_ROWS, PAGE, PageQuery, TabNumbers
 from appliance.web.alerts.views.opened import OpenedAlert, open_alert
 from appliance.web.alerts.views.shown import ShownAlert, shown, to_step
-from appliance.web.live.parts import LivePart, NotNow
+from appliance.web.live.parts import LivePart
 from appliance.web.openapi.describe import parse_query
 from appliance.web.page.address import Address
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
+from appliance.web.page.live_address import tenant_of_live
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering; a change of an alert ends it at once."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 MARKER = ("rows", "known", "since")
 """The parts of the name that are no part of the page's address."""
 
@@ -50,7 +47,7 @@ class LiveAlerts:
         try:
             address = Address.of_query("/alerts", which)
             asked = parse_query(MultiDict(address.pairs), PageQuery)
-            tenant_id = _tenant(seen_by, address)
+            tenant_id = tenant_of_live(seen_by, address)
             wanted = filter_of(asked, tenant_id, seen_by.zone)
             shown_ids, known = (_ids(address.first(name)) for name in ("rows", "known"))
             since = _moment(address.first("since"))
@@ -62,50 +59,45 @@ class LiveAlerts:
         access = self._renderer.platform.access
         now, settled = access.now(), access.settled()
         maintenance = page_query.scopes(self._renderer.platform, tenant_id)
-        try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
-                async with access.reading(seen_by) as connection:
-                    read = await page_query.read_alerts(connection, shown_ids, tenant_id)
-                    alerts = page_query.in_windows(read, self._renderer.platform)
-                    metrics = await page_query.read_metrics(connection, alerts)
-                    told = await page_query.read_told(connection, alerts)
-                    numbers = await listing.read_numbers(connection, tenant_id, settled, maintenance)
-                    news = []
-                    if since is not None:
-                        news = await listing.newer(
-                            connection, wanted, since, settled, maintenance, [*shown_ids, *known]
+        with live_read():
+            async with access.reading(seen_by) as connection:
+                read = await page_query.read_alerts(connection, shown_ids, tenant_id)
+                alerts = page_query.in_windows(read, self._renderer.platform)
+                metrics = await page_query.read_metrics(connection, alerts)
+                told = await page_query.read_told(connection, alerts)
+                numbers = await listing.read_numbers(connection, tenant_id, settled, maintenance)
+                news = []
+                if since is not None:
+                    news = await listing.newer(connection, wanted, since, settled, maintenance, [*shown_ids, *known])
+                opened = None
+                if asked.open is not None:
+                    one = next((one for one in alerts if one.alert.alert_id == asked.open), None)
+                    if one is not None:
+                        opened = await open_alert(
+                            connection, one, seen_by, now=now, settled=settled, retention=self._retention
                         )
-                    opened = None
-                    if asked.open is not None:
-                        one = next((one for one in alerts if one.alert.alert_id == asked.open), None)
-                        if one is not None:
-                            opened = await open_alert(
-                                connection, one, seen_by, now=now, settled=settled, retention=self._retention
-                            )
-                rows = [
-                    shown(one, metrics, seen_by, now=now, settled=settled, told=told.get(one.alert.alert_id))
-                    for one in alerts
-                ]
-                parts = self._list_parts(frame, own, asked, numbers, len(news), rows)
-                if opened is not None:
-                    parts += self._opened_parts(frame, opened, own, in_list=True)
-                return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
+            rows = [
+                shown(one, metrics, seen_by, now=now, settled=settled, told=told.get(one.alert.alert_id))
+                for one in alerts
+            ]
+            parts = self._list_parts(frame, own, asked, numbers, len(news), rows)
+            if opened is not None:
+                parts += self._opened_parts(frame, opened, own, in_list=True)
+            return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 
     async def one(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """Return the parts of one alert's page, or none if it is not there. Raises NotNow."""
         number, _, query = which.partition("?")
         try:
             address = Address.of_query(f"/alerts/{number}", query)
-            alert_id, tenant_id = _ids(number)[0], _tenant(seen_by, address)
+            alert_id, tenant_id = _ids(number)[0], tenant_of_live(seen_by, address)
             chosen = address.first("range", "around")
             if chosen not in RANGES:
                 return []
         except (ValueError, IndexError, Invalid):
             return []
         try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 async with self._renderer.platform.access.reading(seen_by) as connection:
                     found = await detail.read_page(
                         connection, self._renderer, seen_by, tenant_id, alert_id, self._retention, chosen=chosen
@@ -117,8 +109,6 @@ class LiveAlerts:
         except NotFound as error:
             log.debug("live page without its alert", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
 
     def _list_parts(
         self,
@@ -185,16 +175,6 @@ def install(renderer: PageRenderer, retention: timedelta) -> None:
     live = LiveAlerts(renderer, retention)
     renderer.live_pages.add_each(PAGE, live.listed, shared_for=SHARED_SECONDS)
     renderer.live_pages.add_each(detail.LIVE_PAGE, live.one, shared_for=SHARED_SECONDS)
-
-
-def _tenant(seen_by: Viewer, address: Address) -> str | None:
-    """Return the tenant of a live page: the viewer's own, for operators that of its name. Raises ValueError."""
-    if seen_by.tenant_id is not None:
-        return seen_by.tenant_id
-    asked = address.first("tenant") or None
-    if asked is not None and not valid_id(asked):
-        raise ValueError("no id of a tenant")
-    return asked
 
 
 def _ids(text: str) -> list[int]:

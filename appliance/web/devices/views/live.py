@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-import trio
 
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import fleet
@@ -36,9 +35,9 @@ from appliance.web.devices.views.messages import MessageRow, message_rows
 from appliance.web.live.parts import LivePart, NotNow
 from appliance.web.page import charts
 from appliance.web.page.away_peers import notice_of_device
-from appliance.web.page.failures import POSTGRES_AWAY
 from appliance.web.page.frame import Frame
 from appliance.web.page.labels import ReasonLabel, reason_label
+from appliance.web.page.live_read import live_read
 from appliance.web.page.paths import to_device
 from appliance.web.page.renderer import PageRenderer
 
@@ -53,8 +52,6 @@ READ_INTERVAL = 1.0
 """Seconds between two readings for a live page."""
 MAX_CACHED = 64
 """Pages whose last reading is kept for READ_INTERVAL."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that a live update waits for Postgres."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +131,13 @@ class LiveDevices:
         if away is not None:
             raise NotNow(away)
         try:
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 await self._renderer.platform.maintenance.refresh()
                 async with self._renderer.platform.access.reading(seen_by) as connection:
                     now = await read_now(connection, self._renderer, self._port, seen_by, tenant_id, device_id, {})
         except NotFound as error:
             log.debug("live page without its device", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         frame = self._renderer.frame(seen_by, path=f"/devices/{device_id}", live_page=f"{PAGE}/{which}")
         return [*self._rendered(frame, now), *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 

@@ -4,21 +4,18 @@ A row stays where it is until the page is loaded: the name of the live page is t
 """
 
 import structlog
-import trio
 
 from appliance.devices import fleet
 from appliance.devices.topics import valid_id
 from appliance.web.access.auth import Viewer
 from appliance.web.devices.labels import DEVICE_STATUSES
 from appliance.web.devices.views.listing import LIVE_PAGE, MAX_LIVE_NAME, read_rows
-from appliance.web.live.parts import LivePart, NotNow
-from appliance.web.page.failures import POSTGRES_AWAY
+from appliance.web.live.parts import LivePart
+from appliance.web.page.live_read import live_read
 from appliance.web.page.renderer import PageRenderer
 
 SHARED_SECONDS = 0.9
 """Seconds for which viewers share one rendering."""
-POSTGRES_TIMEOUT = 1.0
-"""Seconds that an update waits for Postgres; longer would look like a lost connection."""
 PARTS = ("presence", "seen", "values", "alerts")
 
 log = structlog.get_logger(__name__)
@@ -35,7 +32,7 @@ class LiveDeviceList:
         platform, render = self._renderer.platform, self._renderer.templates.render
         try:
             tenant_id, keys = _keys(which, seen_by)
-            with trio.fail_after(POSTGRES_TIMEOUT):
+            with live_read():
                 await platform.maintenance.refresh()
                 async with platform.access.reading(seen_by) as connection:
                     members = await fleet.named(connection, keys)
@@ -43,8 +40,6 @@ class LiveDeviceList:
         except ValueError as error:
             log.debug("live list with an invalid name", error=str(error))
             return []
-        except POSTGRES_AWAY as error:
-            raise NotNow(str(error)) from error
         frame = self._renderer.frame(seen_by, path="/devices", live_page=f"{LIVE_PAGE}/{which}")
         parts = [LivePart("live-state", render("overview/live-state.html", frame=frame, live=True))]
         for row in rows:
