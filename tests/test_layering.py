@@ -108,7 +108,7 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"backup.folder", "backup.record"}
     | {"children", "config", "db", "delivery.outbox.restore_hold", "diagnostics.liveness", "disk"}
     | {"ingest.telemetry.partitions", "mqtt.transport", "peers", "service_clock", "tls"},
-    # what somebody needs who looks for a fault from afar; the doctor's results are handed in
+    # what somebody needs who looks for a fault remotely; the doctor's results are handed in
     "support_bundle": LEAVES | {"children", "db", "sbom", "service_clock"},
     "sbom": LEAVES,
     # the tables of every domain by the catalogue: it imports none of them

@@ -38,7 +38,8 @@ _END = bytes(2 * _BLOCK)
 _FILE_NAME = re.compile(r"files(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _USTAR = slice(257, 262)
 """Where a tar says that it is one."""
-_ARMOUR = b"-----BEGIN AGE"
+_ARMOR = b"-----BEGIN AGE"
+"""Begins an age file in its text form, which age calls armored."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +173,7 @@ def open_backup(path: Path, passphrase: str | None) -> Iterator[Source]:
                 yield AgeReader(file, passphrase)
             elif head[_USTAR] == b"ustar":
                 yield file
-            elif head.startswith(_ARMOUR):
+            elif head.startswith(_ARMOR):
                 raise Damaged("it is an age file as text; turn it into a binary one first, with age -d and age -p")
             else:
                 raise Damaged("it is no backup of an appliance" if head else "it is empty")

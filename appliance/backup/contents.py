@@ -31,7 +31,7 @@ from appliance.keyring import decode
 from appliance.runtime.addresses import EVERYWHERE, lan_addresses
 
 LOCK_SECONDS = 60
-"""What a backup waits for a migration, or for a day of readings that is being dropped."""
+"""Seconds that a backup waits for a migration, or for a day of readings that is being dropped."""
 TLS_FILES = re.compile(r"[A-Za-z0-9_-]+\.(pem|key)")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 _WITHHELD = "# The passphrase of backups is left out of them.\n"

@@ -18,18 +18,18 @@ from appliance.db.endpoint import environment
 from appliance.errors import ApplianceError
 
 NICE = 10
-"""Of what works for a backup, on the scale from -20 to 19."""
+"""The priority of what works for a backup, on the scale from -20 (first) to 19 (last)."""
 CHUNK = 256 * 1024
 """Bytes read from pg_dump at once."""
 LOCK_WAIT = "60s"
-"""What pg_dump waits for the locks of its tables; nothing of ours holds one for longer that a reader would wait for."""
+"""How long pg_dump waits for the locks of its tables; nothing of ours holds one for longer that a reader waits for."""
 LEFT_OUT = ("api_requests",)
 """Tables whose rows stay out: the answers to requests of a day, one-time secrets among them."""
 _ENTRY = re.compile(rb"^\d+; \d+ \d+ TABLE DATA public (\S+) ", re.MULTILINE)
 
 
-def step_back(pid: int) -> None:
-    """Let a process, or a thread by its native id, give way to all others: messages come first."""
+def lower_priority(pid: int) -> None:
+    """Lower the priority of a process, or of a thread by its native id, to NICE: messages come first."""
     with suppress(PermissionError, ProcessLookupError):
         if os.getpriority(os.PRIO_PROCESS, pid) < NICE:
             os.setpriority(os.PRIO_PROCESS, pid, NICE)
@@ -42,7 +42,7 @@ class Dump:
         """``snapshot`` was exported by a transaction that stays open until the first bytes have come."""
         left_out = [f"--exclude-table-data=public.{table}" for table in LEFT_OUT]
         options = ["--format=custom", "--compress=1", "--no-password", f"--lock-wait-timeout={LOCK_WAIT}"]
-        self._errors = _Memory()
+        self._errors = _CapturedOutput()
         self._process = subprocess.Popen(
             [str(pg_dump), *options, f"--snapshot={snapshot}", *left_out],
             stdin=subprocess.DEVNULL,
@@ -51,7 +51,7 @@ class Dump:
             env={**ENVIRONMENT, **environment(conninfo), "PGAPPNAME": "appliance backup"},
             cwd="/",
         )
-        step_back(self._process.pid)
+        lower_priority(self._process.pid)
         self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -79,11 +79,11 @@ class Dump:
         self._errors.close()
 
 
-class Contents:
-    """A running ``pg_restore --list``, which is fed a dump and reads as much of it as it needs."""
+class TableOfContents:
+    """A running ``pg_restore --list``, which is given a dump and reads as much of it as it needs."""
 
     def __init__(self, pg_restore: Path) -> None:
-        self._out, self._errors = _Memory(), _Memory()
+        self._out, self._errors = _CapturedOutput(), _CapturedOutput()
         self._process = subprocess.Popen(
             [str(pg_restore), "--list"],
             stdin=subprocess.PIPE,
@@ -92,19 +92,19 @@ class Contents:
             env=dict(ENVIRONMENT),
             cwd="/",
         )
-        self._hungry = True
+        self._reads_on = True
 
     def feed(self, data: bytes) -> None:
         """Give it the next bytes of the dump."""
         assert self._process.stdin is not None  # noqa: S101 - it was asked for as a pipe
-        if self._hungry:
+        if self._reads_on:
             try:
                 self._process.stdin.write(data)
             except BrokenPipeError:  # it has read its table of contents, or failed
-                self._hungry = False
+                self._reads_on = False
 
     def tables(self) -> frozenset[str]:
-        """Return the tables whose rows the dump has, once it was fed all of it. Raises Damaged when it is no dump."""
+        """Return the tables whose rows the dump has, once it was given all of it. Raises Damaged when it is no dump."""
         assert self._process.stdin is not None  # noqa: S101 - it was asked for as a pipe
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -125,16 +125,16 @@ class Contents:
 
 
 @contextmanager
-def listing(pg_restore: Path) -> Iterator[Contents]:
+def listing(pg_restore: Path) -> Iterator[TableOfContents]:
     """Yield a running ``pg_restore --list``."""
-    contents = Contents(pg_restore)
+    contents = TableOfContents(pg_restore)
     try:
         yield contents
     finally:
         contents.close()
 
 
-class _Memory:
+class _CapturedOutput:
     """What a program writes, kept in memory: nobody has to read it meanwhile, so that it never waits for us."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ def make_passphrase() -> str:
     return "-".join("".join(secrets.choice(ALPHABET) for _ in range(GROUP)) for _ in range(GROUPS))
 
 
-def keep_passphrase(file: Path, passphrase: str) -> None:
+def write_passphrase(file: Path, passphrase: str) -> None:
     """Write ``passphrase`` into the new ``file``, which only its owner may read. Raises Invalid, ApplianceError."""
     if file.exists():
         raise Invalid(f"{file} exists already: backups may need the passphrase in it. Name a new file.", "file")

@@ -12,13 +12,13 @@ import structlog
 from appliance.children.files import write_atomically
 
 FILE = "backups.json"
-OLD = timedelta(days=2)
+OVERDUE_AFTER = timedelta(days=2)
 """Age of the last good backup past which there is an alert, where one is made every night."""
 
 log = structlog.get_logger(__name__)
 
 
-class Good(msgspec.Struct, frozen=True):
+class GoodBackup(msgspec.Struct, frozen=True):
     """A backup that was verified."""
 
     file: str
@@ -43,7 +43,7 @@ class Record(msgspec.Struct, frozen=True):
     since: datetime | None = None
     """When nightly backups were first configured."""
     last: Attempt | None = None
-    good: Good | None = None
+    good: GoodBackup | None = None
 
 
 def read_record(data_dir: Path) -> Record:
@@ -66,4 +66,4 @@ def is_overdue(record: Record, now: datetime) -> bool:
     """Return whether the last good backup is too old, where one is made every night; ``now`` must be trusted."""
     good_at = None if record.good is None else record.good.at
     begun = [at for at in (record.since, good_at) if at is not None and at <= now]  # the others are of a wrong clock
-    return bool(begun) and now - max(begun) > OLD
+    return bool(begun) and now - max(begun) > OVERDUE_AFTER

@@ -20,7 +20,7 @@ import trio
 from appliance.backup.age_file import AgeWriter
 from appliance.backup.archive import Manifest, write_archive
 from appliance.backup.contents import describe, gather, open_snapshot
-from appliance.backup.dump import Dump, step_back
+from appliance.backup.dump import Dump, lower_priority
 from appliance.backup.verifying import Verified, verify
 from appliance.children.programs import find_postgres_clients
 from appliance.clock import Clock
@@ -88,7 +88,7 @@ async def write_backup(task: Task) -> Written:
 
 
 def _write(task: Task, descriptor: int, manifest: Manifest, files: dict[str, bytes], dump: Iterable[bytes]) -> None:
-    step_back(threading.get_native_id())
+    lower_priority(threading.get_native_id())
     out = _SyncedFile(descriptor)
     if task.passphrase is None:
         write_archive(out, manifest, files, _counted(dump, task))
@@ -110,7 +110,7 @@ def _counted(dump: Iterable[bytes], task: Task) -> Iterator[bytes]:
 
 
 def _verify(task: Task, part: Path, pg_restore: Path, stop: threading.Event) -> Verified:
-    step_back(threading.get_native_id())
+    lower_priority(threading.get_native_id())
 
     def read(count: int) -> None:
         if stop.is_set():

@@ -13,6 +13,7 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.runtime.activity import activity
 
 RETRY_SECONDS = 0.5
+"""Seconds until the broker is given a certificate again that it did not take."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +39,11 @@ class ListenerCertificate:
             activity().doing("waits for another certificate")
             await self._changed.wait()
             self._changed = trio.Event()
-            if not await self._bring(session_ready):
+            if not await self._update(session_ready):
                 self._changed.set()
                 await trio.sleep(RETRY_SECONDS)
 
-    async def _bring(self, session_ready: Callable[[], Awaitable[object]]) -> bool:
+    async def _update(self, session_ready: Callable[[], Awaitable[object]]) -> bool:
         """Bring the broker up to date; return whether it is."""
         try:
             certificate = await trio.to_thread.run_sync(self._read)

@@ -16,6 +16,7 @@ from appliance.runtime.activity import activity
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
+"""Seconds until the session subscribes again, where the broker's store does not hold its subscription."""
 LOST = "broker state lost: what devices sent while the session was gone was not kept"
 
 

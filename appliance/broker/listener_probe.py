@@ -1,9 +1,9 @@
 """Whether devices can publish: a message through the device listener, as a device sends one, every few seconds.
 
-The probe connects with a user of its own, publishes a number at QoS 1, and its message must arrive on our connection;
-so it does by each way in, in clear text and under TLS.
-So the listener, the password file, the ACL and the broker's routing are tried together. Its topic is none of a device,
-so nothing of it reaches ingest. With an external broker nothing is probed: its listener and its users are not ours.
+The probe connects with a user of its own, publishes a number at QoS 1, and its message must arrive on our connection:
+by each way in, in clear text and under TLS. So the listener, the password file, the ACL and the broker's routing are
+tried together. Its topic is none of a device, so nothing of it reaches ingest. With an external broker nothing is
+probed: its listener and its users are not ours.
 """
 
 from collections.abc import Callable, Mapping

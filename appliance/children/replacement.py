@@ -35,7 +35,9 @@ STAYS = frozenset({BUILT, JOURNAL, "appliance.lock", "clock.json", RUN_FILE, "so
 """Belong to the place, not to the appliance whose data are there: the clock's record is of this machine."""
 SERVERS = frozenset({"postgres", "initdb", "mosquitto"})
 ASK_SECONDS, KILL_SECONDS = 5.0, 10.0
+"""Seconds for which a server is asked to end, and then killed, before it counts as one that stays."""
 POLL_SECONDS = 0.02
+"""Seconds between two looks whether it has ended."""
 
 Step = Callable[[], None]
 """Called between any two changes on disk: where a test ends the process."""
@@ -47,7 +49,9 @@ class Journal(msgspec.Struct, frozen=True):
     aside: str | None
     """The folder that takes what was there; None: nothing was."""
     out: tuple[str, ...]
+    """What was there, which goes into ``aside``."""
     into: tuple[str, ...]
+    """What is new, which comes out of ``restoring/``."""
 
 
 def belongings(path: Path, stays: Collection[str] = ()) -> list[str]:

@@ -18,8 +18,8 @@ import msgspec
 import trio
 
 from appliance.backup import folder as backup_folder
-from appliance.backup.passphrase import keep_passphrase, make_passphrase, sheet
-from appliance.backup.record import Attempt, Good, read_record, write_record
+from appliance.backup.passphrase import make_passphrase, sheet, write_passphrase
+from appliance.backup.record import Attempt, GoodBackup, read_record, write_record
 from appliance.backup.verifying import Verified, verify
 from appliance.backup.writing import Task, Written, remove_parts, write_backup
 from appliance.children.data_dir import read_instance
@@ -154,12 +154,12 @@ def _noted(config: Config, now: Callable[[], float], make: Callable[[], Written]
         _note(config, last=Attempt(began_at, _time(now()), _reason(error)))
         raise
     ended_at = _time(now())
-    good = Good(str(written.file), ended_at, written.bytes, round(written.seconds, 3))
+    good = GoodBackup(str(written.file), ended_at, written.bytes, round(written.seconds, 3))
     _note(config, last=Attempt(began_at, ended_at), good=good)
     return written
 
 
-def _note(config: Config, **changes: Attempt | Good) -> None:
+def _note(config: Config, **changes: Attempt | GoodBackup) -> None:
     write_record(config.data_dir, msgspec.structs.replace(read_record(config.data_dir), **changes))
 
 
@@ -222,7 +222,7 @@ def _passphrase(config: Config, *, from_stdin: bool, new: bool) -> str:
 
 def _make_passphrase(invocation: Invocation, file: Path) -> None:
     passphrase = make_passphrase()
-    keep_passphrase(file, passphrase)
+    write_passphrase(file, passphrase)
     click.echo(_sheet(invocation, passphrase), nl=False)
     click.echo(f'written to {file}: set passphrase_file = "{file.absolute()}" in [backup]', err=True)
 

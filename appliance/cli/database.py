@@ -21,7 +21,7 @@ from appliance.db.roles import ROLES
 from appliance.errors import ApplianceError
 from appliance.failpoints import Failpoints
 from appliance.runtime.addresses import lan_addresses, web_address
-from appliance.upgrade.migration import Agreed, Upgrade
+from appliance.upgrade.migration import MigrationOptions, Upgrade
 
 SUPERUSER = "postgres"
 """The superuser of the embedded Postgres. Access to its socket implies all of its rights."""
@@ -45,7 +45,7 @@ async def opened(config: Config) -> AsyncIterator[Endpoint]:
     """
     async with as_it_is(config) as place:
         if place.login_is_role and not _runs(config):
-            await upgrade(config, place, Agreed()).run()
+            await upgrade(config, place, MigrationOptions()).run()
         yield place
 
 
@@ -65,14 +65,14 @@ async def as_it_is(config: Config) -> AsyncIterator[Endpoint]:
             nursery.cancel_scope.cancel()
 
 
-def upgrade(config: Config, place: Endpoint, agreed: Agreed) -> Upgrade:
+def upgrade(config: Config, place: Endpoint, options: MigrationOptions) -> Upgrade:
     """Return the upgrade of the database to the schema of this program."""
     return Upgrade(
         place,
         config,
         config.data_dir.resolve(),
         clock=service_clock(config),
-        agreed=agreed,
+        options=options,
         failpoint=Failpoints.from_environment(os.environ),
     )
 

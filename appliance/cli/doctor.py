@@ -137,7 +137,7 @@ async def _mend(config: Config, clock: ServiceClock, names: Sequence[str]) -> Ma
             now, settled = (datetime.fromtimestamp(at, UTC) for at in (clock.now(), clock.settled()))
             actor = Actor(operating_system_user(), ActorKind.COMMAND)
             context = ChangeContext(actor, now, settled, user_id=None)
-            return await mends.mend(names, mends.Ground(connection, config, clock), context)
+            return await mends.mend(names, mends.MendResources(connection, config, clock), context)
     except psycopg.OperationalError as error:
         raise ApplianceError(f"the database cannot be reached: {str(error).strip().partition(chr(10))[0]}") from error
 

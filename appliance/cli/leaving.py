@@ -30,7 +30,7 @@ from appliance.new_file import new_file
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.3
 INSTANCE = "command line"
-"""Under which the books count readings that the command deletes."""
+"""Under which the accounting counts readings that the command deletes."""
 
 
 @click.command("export")

@@ -17,7 +17,7 @@ from appliance.db.migrations import Migration, schema_version
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
-from appliance.upgrade.migration import Agreed
+from appliance.upgrade.migration import MigrationOptions
 
 SHOWN = ("appliance.upgrade", "appliance.db.migrations")
 """Loggers that a person at a terminal reads: the copy and the steps may take a while."""
@@ -38,8 +38,8 @@ def command(invocation: Invocation, as_json: bool, without_copy: bool, despite_p
     if sys.stderr.isatty():
         for name in SHOWN:
             logging.getLogger(name).setLevel(logging.INFO)
-    agreed = Agreed(without_copy=without_copy, despite_peers=despite_peers)
-    version, applied = trio.run(_migrate, invocation.config, agreed)
+    options = MigrationOptions(without_copy=without_copy, despite_peers=despite_peers)
+    version, applied = trio.run(_migrate, invocation.config, options)
     if as_json:
         click.echo(json.dumps({"version": version, "applied": [migration.file_name for migration in applied]}))
         return
@@ -48,13 +48,13 @@ def command(invocation: Invocation, as_json: bool, without_copy: bool, despite_p
     click.echo(f"schema version {version}" + ("" if applied else ", nothing to do"))
 
 
-async def _migrate(config: Config, agreed: Agreed) -> tuple[int, Sequence[Migration]]:
+async def _migrate(config: Config, options: MigrationOptions) -> tuple[int, Sequence[Migration]]:
     """The schema's version after the migration, and the steps taken."""
     async with as_it_is(config) as place:
         try:
             if not place.login_is_role:  # the embedded one was prepared when it was started
                 await bootstrap.prepare(place.base, place.database)
-            applied = await upgrade(config, place, agreed).run()
+            applied = await upgrade(config, place, options).run()
             async with await connect(place.conninfo(OWNER)) as connection:
                 return await schema_version(connection), applied
         except psycopg.OperationalError as error:

@@ -1,4 +1,4 @@
-"""``appliance support-bundle``: one file for whoever looks for a fault from afar, without secrets and messages."""
+"""``appliance support-bundle``: one file for whoever looks for a fault remotely, without secrets and messages."""
 
 import json
 import sys

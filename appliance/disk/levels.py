@@ -27,6 +27,7 @@ RESERVE_PART = 16
 LEAST_FULL, MOST_FULL = 24 * MIB, 128 * MIB
 """Bytes. A fast stream writes them in seconds, and the disk is looked at twice a second."""
 FULL_PART = 40
+"""A disk is full with less than this part free, within LEAST_FULL and MOST_FULL."""
 LOW_PART = 20
 """A disk is low with less than this part free, as on System, but with LOW_BYTES it never is."""
 LOW_BYTES = 5 * 1024 * MIB
@@ -63,9 +64,13 @@ class Levels:
 
     reserve: int
     full: int
+    """Full with less than this free."""
     full_over: int
+    """No longer full with at least this free."""
     low: int
+    """Low with less than this free."""
     low_over: int
+    """No longer low with at least this free."""
 
     def judge(self, before: DiskState, free: int, owed: int) -> DiskState:
         """Return the state after ``before``; ``owed`` is what of the reserve is not held."""

@@ -12,7 +12,7 @@ from appliance.runtime.periodic import First, every
 
 LOOK_SECONDS = 0.5
 """Seconds between two looks. A fast stream writes some megabytes in them, and the disk counts as full long before."""
-AGAIN_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 """Seconds until the reserve is tried again that could not be taken."""
 
 log = structlog.get_logger(__name__)
@@ -92,10 +92,10 @@ class DiskWatch:
             # In a thread: where a file system cannot reserve, it is written block by block.
             await trio.to_thread.run_sync(self.reserve.take)
             if self.reserve.owed_files:  # it compresses, or shows blocks only later: each try may write all of them
-                self._take_again_at = trio.current_time() + AGAIN_SECONDS
+                self._take_again_at = trio.current_time() + RETRY_SECONDS
             self._said = None
         except OSError as error:  # somebody was faster; a quota; a file system that cannot
-            self._take_again_at = trio.current_time() + AGAIN_SECONDS
+            self._take_again_at = trio.current_time() + RETRY_SECONDS
             if self._said is None:
                 self._said = str(error)
                 log.warning("no reserve on the disk", error=self._said)

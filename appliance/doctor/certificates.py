@@ -81,11 +81,11 @@ def _of_listeners(config: Config, now: datetime | None) -> Iterator[CertificateF
 
 def _by_file(source: Source, now: datetime | None) -> CertificateFile:
     path = source.files.certificate
-    key = source.keys[path]
+    key = source.settings[path]
     try:
         pair = read_pair(*contents_of(source.files), source.files, None)
     except PairError as error:
-        return CertificateFile(key, path, None, source.with_key(str(error)), now, REPLACE)
+        return CertificateFile(key, path, None, source.with_setting(str(error)), now, REPLACE)
     return CertificateFile(key, path, pair.not_after, None, now, REPLACE)
 
 

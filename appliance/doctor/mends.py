@@ -29,11 +29,11 @@ class Mend:
     """What a mend does, in words, and its function, which returns what it changed."""
 
     announcement: str
-    apply: Callable[["Ground"], Awaitable[Mapping[str, Any]]]
+    apply: Callable[["MendResources"], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class MendResources:
     """What a mend works on: a connection of ``appliance_ingest``, the configuration, and the clock."""
 
     connection: Connection[Any]
@@ -41,21 +41,21 @@ class Ground:
     clock: ServiceClock
 
 
-async def _make_partitions(ground: Ground) -> Mapping[str, Any]:
-    today = datetime.fromtimestamp(ground.clock.now(), UTC).date()
-    first = today - timedelta(days=ground.config.retention.days)
-    return {"made": await ensure_partitions(ground.connection, first, today + timedelta(days=DAYS_AHEAD))}
+async def _make_partitions(resources: MendResources) -> Mapping[str, Any]:
+    today = datetime.fromtimestamp(resources.clock.now(), UTC).date()
+    first = today - timedelta(days=resources.config.retention.days)
+    return {"made": await ensure_partitions(resources.connection, first, today + timedelta(days=DAYS_AHEAD))}
 
 
-async def _rebuild_indexes(ground: Ground) -> Mapping[str, Any]:
-    await ground.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
-    rebuilt = await collations.rebuild(ground.connection)
-    await ground.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(INGEST)))
+async def _rebuild_indexes(resources: MendResources) -> Mapping[str, Any]:
+    await resources.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
+    rebuilt = await collations.rebuild(resources.connection)
+    await resources.connection.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(INGEST)))
     return {"rebuilt": rebuilt}
 
 
-async def _close_files(ground: Ground) -> Mapping[str, Any]:
-    folder = ground.config.data_dir
+async def _close_files(resources: MendResources) -> Mapping[str, Any]:
+    folder = resources.config.data_dir
     return {"closed": [str(path.relative_to(folder)) for path in files.close(list(files.modes(folder)))]}
 
 
@@ -71,13 +71,15 @@ def possible(results: Sequence[Result]) -> list[str]:
     return [result.mend for result in results if result.mend is not None]
 
 
-async def mend(names: Sequence[str], ground: Ground, context: ChangeContext) -> Mapping[str, Mapping[str, Any]]:
+async def mend(
+    names: Sequence[str], resources: MendResources, context: ChangeContext
+) -> Mapping[str, Mapping[str, Any]]:
     """Mend what is named, each in a transaction with its audit row; return what each changed. Raises OSError."""
     done = {}
     for name in names:
-        async with ground.connection.transaction():
-            changed = await MENDS[name].apply(ground)
+        async with resources.connection.transaction():
+            changed = await MENDS[name].apply(resources)
             entry = Entry(context.actor, "peer.mend", "appliance", name, None, None, changed)
-            await record(ground.connection, entry, now=context.now)
+            await record(resources.connection, entry, now=context.now)
         done[name] = changed
     return done

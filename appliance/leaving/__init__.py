@@ -10,7 +10,7 @@ integrations are disabled, and a row in ``tenant_deletions`` asks for the work::
 
 From the request on, ingest and provisioning know no such tenant; nothing brings it back. The work is done in slices,
 each a transaction of its own that deletes some rows of one table and counts them in the record. Which rows are left is
-read from the tables, never remembered: kill -9 costs at most the slice in hand, and the next process goes on. One
+read from the tables, never remembered: kill -9 costs at most the current slice, and the next process goes on. One
 process works at a time, by an advisory lock that ends with its session.
 
 Tables are found in the catalogue. :mod:`.tables` only says in which order they go; one that it does not name goes last.

@@ -75,7 +75,7 @@ WITHOUT = (
 
 @dataclass(frozen=True, slots=True)
 class ExportSize:
-    """How much there is, as far as the books know."""
+    """How much there is, as far as the accounting knows."""
 
     devices: int
     readings: int

@@ -37,7 +37,7 @@ PASSES = 5
 RECHECK_SECONDS = 300.0
 """Seconds between two looks for rows that came in after a deletion was done."""
 RECHECK_DAYS = 7
-"""Days for which that is done: whoever was frozen with a batch in hand has written it by then."""
+"""Days for which that is done: whoever was frozen with a batch in flight has written it by then."""
 WORK_LOCK = lock_key("tenant deletions")
 """Held by the session that deletes."""
 

@@ -23,8 +23,8 @@ from appliance.keyring import decode
 MIB = 1024 * 1024
 GROWTH = 20
 """Bytes of a database for each byte of a dump that does not tell it, as measured with rows that are much alike."""
-CLUSTER = 128 * MIB
-"""Bytes of an empty cluster."""
+CLUSTER_BYTES = 128 * MIB
+"""What a cluster takes that holds nothing yet."""
 FILE_NAMES = frozenset({"instance.json", "keys.json", "appliance.toml", "settings.json"})
 
 
@@ -135,7 +135,7 @@ def needed_bytes(manifest: Manifest, dump: int, most_log: int) -> int:
     if not most_log:
         return MIB
     database = manifest.database_bytes or GROWTH * dump
-    return CLUSTER + database + min(most_log, database)  # what is loaded stands in the log once
+    return CLUSTER_BYTES + database + min(most_log, database)  # what is loaded stands in the log once
 
 
 def compared(manifest: Manifest, place: Place) -> Iterator[str]:

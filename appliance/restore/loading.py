@@ -58,15 +58,15 @@ class Loading:
             cwd="/",
         )
 
-    def run(self, told: Callable[[int], None]) -> None:
-        """Load all of it. ``told`` is called with the bytes of the dump so far.
+    def run(self, progress: Callable[[int], None]) -> None:
+        """Load all of it. ``progress`` is called with the bytes of the dump so far.
 
         Raises ApplianceError when a program fails, and what reading the archive raises; nothing is loaded then.
         """
         passing = threading.Thread(target=self._pass_on, daemon=True)
         passing.start()
         try:
-            self._feed(told)
+            self._feed(progress)
         except BaseException:
             self.stop()
             passing.join()
@@ -92,19 +92,19 @@ class Loading:
         for descriptor in self._errors.values():
             os.close(descriptor)
 
-    def _feed(self, told: Callable[[int], None]) -> None:
+    def _feed(self, progress: Callable[[int], None]) -> None:
         """Give pg_restore what it takes, and read the archive to its end. Without pg_restore it need not be read."""
         stdin = _pipe(self._reader.stdin)
-        count, whole, hungry = 0, False, True
+        count, whole, reads_on = 0, False, True
         try:
             with open_backup(self._source.path, self._source.passphrase) as stream:
                 for entry in read_archive(stream):
                     if isinstance(entry, DumpPart):
-                        hungry = hungry and _written(stdin, entry.data)
-                        if not hungry and self._reader.wait() != 0:
+                        reads_on = reads_on and _written(stdin, entry.data)
+                        if not reads_on and self._reader.wait() != 0:
                             break  # it has failed, and says why
                         count += len(entry.data)
-                        told(count)
+                        progress(count)
                     whole = isinstance(entry, Summary)
         finally:
             with contextlib.suppress(BrokenPipeError):

@@ -31,7 +31,7 @@ from appliance.db.migrations import migrate
 from appliance.db.roles import OWNER, ROLES
 from appliance.db.trio_psycopg import Connection, connect
 from appliance.errors import ApplianceError, Conflict
-from appliance.restore import anew, inspection
+from appliance.restore import inspection, reset
 from appliance.restore.loading import Loading, Source
 
 SUPERUSER = "postgres"
@@ -51,12 +51,12 @@ class Task:
     clock: Clock
     context: ChangeContext
     replace: bool
-    told: Callable[[str, int], None]
-    """Is told what is being done, and with how many bytes of the dump."""
+    progress: Callable[[str, int], None]
+    """Called with what is being done, and the bytes of the dump so far."""
     failpoint: Callable[[str], None]
 
     def step(self) -> None:
-        """Come by the place between two changes."""
+        """Pass the failpoint between two changes on disk."""
         self.failpoint(STEP)
 
 
@@ -103,7 +103,7 @@ async def plan(task: Task) -> Plan:
         raise ApplianceError(f"data_dir {place.path} cannot be written: run this command as its owner")
     programs = await _programs(config, manifest)
     verified = await trio.to_thread.run_sync(
-        verify, source.path, source.passphrase, programs / "pg_restore", partial(task.told, "verifying")
+        verify, source.path, source.passphrase, programs / "pg_restore", partial(task.progress, "verifying")
     )
     if verified.manifest != manifest:
         raise ApplianceError(f"{source.path} is being changed: restore it when it is complete")
@@ -219,10 +219,10 @@ async def _fill_external(task: Task, planned: Plan, endpoint: Endpoint) -> Loade
     await bootstrap.prepare(endpoint.base, endpoint.database)
     made_at = planned.manifest.created_at
     async with await connect(endpoint.conninfo(OWNER)) as connection:
-        if await anew.is_empty(connection):
+        if await reset.is_empty(connection):
             await _load(task, planned, endpoint.conninfo(OWNER))
             task.step()
-        elif (begun := await anew.restored_before(connection, made_at)) is None:
+        elif (begun := await reset.restored_before(connection, made_at)) is None:
             raise ApplianceError(
                 f"the database {endpoint.database} is not empty, and a restore into it would mix two appliances: make"
                 " an empty one (CREATE DATABASE), name it in database.url, and restore again"
@@ -234,10 +234,10 @@ async def _fill_external(task: Task, planned: Plan, endpoint: Endpoint) -> Loade
 
 
 async def _load(task: Task, planned: Plan, conninfo: str) -> None:
-    guard = anew.guard(task.context.now, planned.manifest.created_at)
+    guard = reset.guard(task.context.now, planned.manifest.created_at)
     loading = Loading(task.source, planned.programs, conninfo, guard)
     try:
-        await trio.to_thread.run_sync(loading.run, partial(task.told, "restoring"), abandon_on_cancel=True)
+        await trio.to_thread.run_sync(loading.run, partial(task.progress, "restoring"), abandon_on_cancel=True)
     finally:
         loading.close()
 
@@ -255,10 +255,10 @@ async def _counted(connection: Connection[Any], manifest: Manifest) -> Mapping[s
 
 
 async def _bring_up(task: Task, planned: Plan, connection: Connection[Any]) -> tuple[int, int]:
-    """Migrate a restored database, and begin anew what has to; return how many migrations and skipped notices."""
+    """Migrate and reset a restored database; return how many migrations and skipped notices."""
     manifest = planned.manifest
     applied = await migrate(connection, clock=task.clock)
     task.step()
     facts = {"instance": manifest.instance_id, "made_by": manifest.program, "restored_by": __version__}
-    skipped = await anew.begin_anew(connection, task.context, manifest.created_at, facts)
+    skipped = await reset.reset_database(connection, task.context, manifest.created_at, facts)
     return len(applied), skipped

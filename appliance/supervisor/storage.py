@@ -28,7 +28,7 @@ from appliance.service_clock.confirmations import CLOCK_CHANNEL
 from appliance.supervisor import timekeeping
 from appliance.supervisor.foundation import Foundation
 from appliance.supervisor.room import persist, some_room
-from appliance.upgrade.migration import Agreed, Upgrade
+from appliance.upgrade.migration import MigrationOptions, Upgrade
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,7 @@ async def _open_database(base: Foundation) -> tuple[Postgres | None, Endpoint]:
         endpoint = Endpoint.external(url.reveal())
         await bootstrap.prepare(endpoint.base, endpoint.database)
     upgrade = Upgrade(
-        endpoint, base.config, base.data.path, clock=base.clock, agreed=Agreed(), failpoint=base.failpoints
+        endpoint, base.config, base.data.path, clock=base.clock, options=MigrationOptions(), failpoint=base.failpoints
     )
     await persist(base.disk, upgrade.run, what="schema")
     await some_room(base.disk)

@@ -1,4 +1,4 @@
-"""The support bundle: one file with what somebody needs who looks for a fault from afar.
+"""The support bundle: one file with what somebody needs who looks for a fault remotely.
 
 Enters: the data folder, the configuration with its secrets masked, the results of the doctor, the machine, the database
 in a session that can only read, and what a running process tells over its socket. Leaves: a ZIP archive, whose first

@@ -1,4 +1,4 @@
-"""Takes out of texts what must not leave the house: secrets, addresses of mail, paths of URLs; names get pseudonyms.
+"""Takes out of texts what must not leave the appliance: secrets, mail addresses, paths of URLs; names get pseudonyms.
 
 No part of a bundle is meant to hold a secret. Texts of errors are written by others, though, and may quote one.
 """

@@ -90,7 +90,7 @@ class Certificates:
         self._of_ours = [name for name, source in sources.items() if source is None]
         self._callbacks: list[Callable[[], None]] = []
         self._current: Mapping[str, Certificate] = {}
-        self._unsure: Mapping[str, str] = {}
+        self._failed_before: Mapping[str, str] = {}
         self._expiring: list[tuple[str, Certificate]] = []
         self._wake = trio.Event()
         self.troubles: Mapping[str, str] = {}
@@ -140,7 +140,7 @@ class Certificates:
                 f"{where} cannot be used ({error.strerror}): the appliance's user must be able to read and write it"
             ) from error
         for name, trouble in found.troubles.items():
-            raise ApplianceError(self._with_key(name, trouble))
+            raise ApplianceError(self._with_setting(name, trouble))
         self._current = found.certificates
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -156,11 +156,11 @@ class Certificates:
         found = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
         before, self._current = self._current, {**self._current, **found.certificates}
         # Told when they fail twice in a row: whoever replaces two files is between both for a moment.
-        unsure, self._unsure = self._unsure, found.troubles
-        told, self.troubles = self.troubles, {name: why for name, why in found.troubles.items() if name in unsure}
+        failed, self._failed_before = self._failed_before, found.troubles
+        told, self.troubles = self.troubles, {name: why for name, why in found.troubles.items() if name in failed}
         for name, why in self.troubles.items():
             if told.get(name) != why:
-                log.error("the certificate before is kept", listener=name, cause=self._with_key(name, why))
+                log.error("the certificate before is kept", listener=name, cause=self._with_setting(name, why))
         if before != self._current:
             for name, one in self._current.items():
                 if before.get(name) != one:
@@ -199,9 +199,9 @@ class Certificates:
             if left_out:
                 log.warning("the certificate authority may not sign these names", names=" ".join(left_out))
 
-    def _with_key(self, name: str, trouble: str) -> str:
-        """Return a trouble with the key of the configuration that names the file of which it tells."""
-        return self._by_file[name].source.with_key(trouble)
+    def _with_setting(self, name: str, trouble: str) -> str:
+        """Return a trouble, preceded by the setting that names the file."""
+        return self._by_file[name].source.with_setting(trouble)
 
 
 def _certificate(pair: Pair, file: Path, *, own: bool) -> Certificate:

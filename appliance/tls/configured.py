@@ -14,15 +14,16 @@ from appliance.tls.pair import Files
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files of the configuration that hold a listener's certificate, and the keys that name them."""
+    """Files that hold a listener's certificate and its key, and the settings that name them."""
 
     files: Files
-    keys: Mapping[Path, str]
+    settings: Mapping[Path, str]
+    """File -> setting, such as ``web.key_file``."""
 
-    def with_key(self, trouble: str) -> str:
-        """Return a trouble with the key of the configuration that names the file of which it tells."""
-        key = next((key for path, key in self.keys.items() if trouble.startswith(str(path))), None)
-        return f"{key or next(iter(self.keys.values()))}: {trouble}"
+    def with_setting(self, trouble: str) -> str:
+        """Return a trouble that begins with a path, preceded by the setting that names that file."""
+        found = next((setting for path, setting in self.settings.items() if trouble.startswith(str(path))), None)
+        return f"{found or next(iter(self.settings.values()))}: {trouble}"
 
 
 def sources_of(config: Config) -> Mapping[str, Source | None]:
@@ -53,7 +54,7 @@ def _source(section: str, settings: Web | Broker) -> Source | None:
     if certificate is None:
         return None
     key = settings.key_file or certificate
-    keys = {certificate: f"{section}.certificate_file"}
+    names = {certificate: f"{section}.certificate_file"}
     if key != certificate:
-        keys[key] = f"{section}.key_file"
-    return Source(Files(certificate, key), keys)
+        names[key] = f"{section}.key_file"
+    return Source(Files(certificate, key), names)

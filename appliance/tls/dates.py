@@ -13,11 +13,11 @@ from appliance.service_clock.build_date import BUILD_DATE
 
 LIFE = timedelta(days=397)
 """Of a certificate: more than 398 days are refused by browsers."""
-RENEWED = LIFE / 3
+RENEW_BEFORE_END = LIFE / 3
 """What is left of it when it is renewed."""
-BEFORE = timedelta(days=1)
+BACKDATING = timedelta(days=1)
 """How far it begins before service time."""
-LEAST_BEFORE = timedelta(hours=1)
+LEAST_BACKDATING = timedelta(hours=1)
 """One that begins later than this before service time was issued by a clock that was ahead."""
 
 
@@ -40,20 +40,21 @@ class Moment:
 def dates_of_new(moment: Moment, before: Dates | None) -> Dates:
     """Return the dates of a certificate that is issued now; ``before`` are those of the one that it replaces."""
     if moment.trusted:
-        return Dates(moment.now - BEFORE, moment.now - BEFORE + LIFE)
+        return Dates(moment.now - BACKDATING, moment.now - BACKDATING + LIFE)
     if before is not None:
         return before
     from_build = Dates(BUILD_DATE, BUILD_DATE + LIFE)
     if from_build.ends > moment.now:
         return from_build
-    return Dates(moment.now - BEFORE, moment.now - BEFORE + LIFE)  # the program is older than a certificate may be
+    # The program is older than a certificate may be.
+    return Dates(moment.now - BACKDATING, moment.now - BACKDATING + LIFE)
 
 
 def is_due(dates: Dates, moment: Moment) -> bool:
     """Return whether a certificate is to be renewed. While in doubt none is."""
     if not moment.trusted:
         return False
-    return moment.now >= dates.ends - RENEWED or moment.now < dates.begins + LEAST_BEFORE
+    return moment.now >= dates.ends - RENEW_BEFORE_END or moment.now < dates.begins + LEAST_BACKDATING
 
 
 def within(dates: Dates, end: datetime) -> Dates:

@@ -1,4 +1,4 @@
-"""The copies in ``data_dir/upgrades``: what they are called, which there are, which one leads back, and which stay.
+"""The copies in ``data_dir/upgrades``: their names, which there are, which an older program can use, which stay.
 
 A copy is a plain archive (:mod:`appliance.backup.archive`) of mode 0600. Its name says from which schema it was made,
 before which, and when by service time: ``schema-0037-before-0040-20260501T031502Z.tar``.
@@ -55,12 +55,12 @@ def find(data_dir: Path) -> list[Copy]:
     return sorted((copy for copy in copies if copy is not None), key=lambda copy: (copy.schema, copy.at), reverse=True)
 
 
-def leading_back(copies: Sequence[Copy], known: int) -> Copy | None:
+def newest_usable(copies: Sequence[Copy], known: int) -> Copy | None:
     """Return the newest copy that a program which knows ``known`` migrations can use."""
     return next((copy for copy in copies if copy.schema <= known), None)
 
 
-def begun(copies: Sequence[Copy], schema: int, target: int) -> Copy | None:
+def interrupted(copies: Sequence[Copy], schema: int, target: int) -> Copy | None:
     """Return the copy of an upgrade to ``target`` that has come as far as ``schema``, and was interrupted there.
 
     Nothing but migrations has written since: a program that knows the schema in between was never released.
@@ -68,7 +68,7 @@ def begun(copies: Sequence[Copy], schema: int, target: int) -> Copy | None:
     return next((copy for copy in copies if copy.schema < schema < copy.target <= target), None)
 
 
-def clear(data_dir: Path) -> list[Path]:
+def prune(data_dir: Path) -> list[Path]:
     """Remove what is not kept, and what was not finished; return it.
 
     Of each schema the newest stays, so that an upgrade that fails again and again does not push out the one before.

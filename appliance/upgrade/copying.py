@@ -20,56 +20,56 @@ from appliance.db.trio_psycopg import Connection
 from appliance.disk.levels import levels_of_bytes
 from appliance.disk.reserve import measure
 from appliance.errors import ApplianceError
-from appliance.upgrade.copies import FOLDER, Copy, begun, clear, find, name_of
+from appliance.upgrade.copies import FOLDER, Copy, find, interrupted, name_of, prune
 
 STATEMENTS = statements.load("upgrade")
 
 MIB = 1024 * 1024
-TOLD_BYTES = 256 * MIB
+PROGRESS_BYTES = 256 * MIB
 """Bytes of the dump between two lines of the log."""
 DUMP_PART = 2
 """A dump takes at most this part of its tables, compressed as it is; of readings of five metrics, a fifth."""
-WITHOUT = "`appliance migrate --without-copy` migrates without one"
+WITHOUT_COPY = "`appliance migrate --without-copy` migrates without one"
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class UpgradeContext:
     """What a copy is made of, and where."""
 
-    place: Endpoint
+    endpoint: Endpoint
     config: Config
     data_dir: Path
     clock: Clock
     failpoint: Callable[[str], None]
 
 
-async def copy_before(ground: Ground, connection: Connection[Any], schema: int, target: int) -> Copy:
+async def copy_before(context: UpgradeContext, connection: Connection[Any], schema: int, target: int) -> Copy:
     """Return a copy of the database as it is before it is migrated from ``schema`` to ``target``.
 
     That of an upgrade that was interrupted serves again, if nothing but migrations has written since. Raises
     ApplianceError, upon which nothing may be migrated.
     """
-    copies = find(ground.data_dir)
-    there = begun(copies, schema, target) or await _unchanged(connection, copies, schema, target)
+    copies = find(context.data_dir)
+    there = interrupted(copies, schema, target) or await _unchanged(connection, copies, schema, target)
     if there is not None:
         log.info("the copy before the upgrade is there already", file=str(there.path))
         return there
-    folder = ground.data_dir / FOLDER
+    folder = context.data_dir / FOLDER
     try:
         make_folder(folder, 0o700)
-        clear(ground.data_dir)
+        prune(context.data_dir)
         await _require_room(folder, connection)
-        return await _make(ground, folder, schema, target)
+        return await _make(context, folder, schema, target)
     except (ApplianceError, OSError) as error:
         raise ApplianceError(
-            f"the database is not migrated, since it was not copied before: {error}; {WITHOUT}"
+            f"the database is not migrated, since it was not copied before: {error}; {WITHOUT_COPY}"
         ) from error
 
 
-async def _make(ground: Ground, folder: Path, schema: int, target: int) -> Copy:
-    at = datetime.fromtimestamp(int(ground.clock.now()), UTC)
+async def _make(context: UpgradeContext, folder: Path, schema: int, target: int) -> Copy:
+    at = datetime.fromtimestamp(int(context.clock.now()), UTC)
     while (path := folder / name_of(schema, target, at)).exists():  # of this very second
         at += timedelta(seconds=1)
     log.info("copying the database before the upgrade", file=str(path))
@@ -77,16 +77,16 @@ async def _make(ground: Ground, folder: Path, schema: int, target: int) -> Copy:
         Task(
             file=path,
             passphrase=None,
-            config=ground.config,
+            config=context.config,
             config_file=None,
-            endpoint=ground.place,
-            clock=ground.clock,
-            failpoint=ground.failpoint,
+            endpoint=context.endpoint,
+            clock=context.clock,
+            failpoint=context.failpoint,
             progress=_Progress(),
         )
     )
     log.info("copied and verified", file=str(path), bytes=written.bytes, seconds=round(written.seconds, 1))
-    for removed in clear(ground.data_dir):
+    for removed in prune(context.data_dir):
         log.info("removed the copy before an earlier upgrade", file=str(removed))
     return Copy(path, schema, target, at)
 
@@ -125,6 +125,6 @@ class _Progress:
         self._told: tuple[str, int] = ("", 0)
 
     def __call__(self, doing: str, count: int) -> None:
-        if (doing, count // TOLD_BYTES) > self._told or doing != self._told[0]:
-            self._told = (doing, count // TOLD_BYTES)
+        if (doing, count // PROGRESS_BYTES) > self._told or doing != self._told[0]:
+            self._told = (doing, count // PROGRESS_BYTES)
             log.info("copying goes on", doing=doing, megabytes=count // MIB)

@@ -17,15 +17,15 @@ from appliance.db.trio_psycopg import Connection, connect
 from appliance.errors import ApplianceError
 from appliance.peers import attendance
 from appliance.upgrade.copies import Copy
-from appliance.upgrade.copying import Ground, copy_before
+from appliance.upgrade.copying import UpgradeContext, copy_before
 from appliance.upgrade.newer import refusal
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
-    """What the operator has agreed to go without."""
+class MigrationOptions:
+    """What an operator may choose to migrate without."""
 
     without_copy: bool = False
     despite_peers: bool = False
@@ -36,27 +36,27 @@ class Upgrade:
 
     def __init__(
         self,
-        place: Endpoint,
+        endpoint: Endpoint,
         config: Config,
         data_dir: Path,
         *,
         clock: Clock,
-        agreed: Agreed,
+        options: MigrationOptions,
         failpoint: Callable[[str], None],
     ) -> None:
         """``data_dir`` is the absolute path of that of ``config``; copies of an embedded database go there."""
-        self._ground = Ground(place, config, data_dir, clock, failpoint)
-        self._agreed = agreed
+        self._context = UpgradeContext(endpoint, config, data_dir, clock, failpoint)
+        self._options = options
         self._copy: Copy | None = None
 
     async def run(self) -> Sequence[Migration]:
         """Apply the pending migrations, and return them. Raises ApplianceError when that cannot be, or must not."""
-        ground = self._ground
+        context = self._context
         try:
-            async with await connect(ground.place.conninfo(OWNER)) as connection:
-                return await migrate(connection, clock=ground.clock, before=partial(self._before, connection))
+            async with await connect(context.endpoint.conninfo(OWNER)) as connection:
+                return await migrate(connection, clock=context.clock, before=partial(self._before, connection))
         except NewerDatabaseError as error:
-            raise await refusal(error, ground.place, ground.data_dir) from error
+            raise await refusal(error, context.endpoint, context.data_dir) from error
         except ApplianceError as error:
             if self._copy is None:
                 raise
@@ -66,20 +66,20 @@ class Upgrade:
     async def _before(self, connection: Connection[Any], applied: Sequence[Applied], todo: Sequence[Migration]) -> None:
         schema, target = applied[-1].version, todo[-1].version
         log.info("the schema is upgraded", version=schema, to_version=target, migrations=len(todo))
-        if not self._agreed.despite_peers:
+        if not self._options.despite_peers:
             others = await attendance.take_alone(connection)
             if not others and schema < attendance.SINCE_SCHEMA:
                 log.info("looks whether an older program listens", seconds=attendance.LISTENING_SECONDS)
                 others = await attendance.listeners(connection)
             if others:
                 raise ApplianceError(_in_the_way(others))
-        if not self._ground.place.login_is_role:
+        if not self._context.endpoint.login_is_role:
             log.info("no copy is made of an external database before its migration: appliance backup makes one")
-        elif self._agreed.without_copy:
+        elif self._options.without_copy:
             log.warning("the database is migrated without a copy, as asked for")
         elif self._copy is None:
-            self._copy = await copy_before(self._ground, connection, schema, target)
-            self._ground.failpoint("upgrade_copied")
+            self._copy = await copy_before(self._context, connection, schema, target)
+            self._context.failpoint("upgrade_copied")
 
 
 def _in_the_way(others: Sequence[attendance.Attendant]) -> str:

@@ -16,7 +16,7 @@ from appliance.db.require import require
 from appliance.db.roles import BACKUP
 from appliance.db.trio_psycopg import connect
 from appliance.errors import ApplianceError
-from appliance.upgrade.copies import Copy, find, leading_back
+from appliance.upgrade.copies import Copy, find, newest_usable
 
 STATEMENTS = statements.load("upgrade")
 
@@ -26,15 +26,15 @@ COUNT_SECONDS = 10.0
 log = structlog.get_logger(__name__)
 
 
-async def refusal(error: NewerDatabaseError, place: Endpoint, data_dir: Path) -> ApplianceError:
+async def refusal(error: NewerDatabaseError, endpoint: Endpoint, data_dir: Path) -> ApplianceError:
     """Return what to tell: which program to run, and how to go back to this one."""
-    copy = leading_back(_whole(data_dir), error.known)
-    if copy is None or not place.login_is_role:
-        made = "an external database" if not place.login_is_role else "here"
-        way = f"no copy made before the upgrade is {'kept of' if not place.login_is_role else 'left'} {made}"
+    copy = newest_usable(_whole(data_dir), error.known)
+    if copy is None or not endpoint.login_is_role:
+        made = "an external database" if not endpoint.login_is_role else "here"
+        way = f"no copy made before the upgrade is {'kept of' if not endpoint.login_is_role else 'left'} {made}"
         back = f"To go back to version {__version__}, restore a backup made by it: `appliance restore FILE --replace`"
         return ApplianceError(f"{error}. {back} ({way})")
-    lost = await readings_since(place, copy.at)
+    lost = await readings_since(endpoint, copy.at)
     return ApplianceError(
         f"{error}. To go back to version {__version__}: `appliance restore {copy.path} --replace`, the copy made"
         f" before the upgrade, of {copy.at:%Y-%m-%d %H:%M:%S} UTC with schema {copy.schema:04}; {lost}"
@@ -55,7 +55,7 @@ def _schema_in(path: Path) -> int | None:
     return manifest.schema if isinstance(manifest, Manifest) else None
 
 
-async def readings_since(place: Endpoint, at: datetime) -> str:
+async def readings_since(endpoint: Endpoint, at: datetime) -> str:
     """Return, in words, how many readings were received since ``at`` and would be lost.
 
     The accounting says about how many, where counting takes too long or a newer schema has them elsewhere.
@@ -63,7 +63,7 @@ async def readings_since(place: Endpoint, at: datetime) -> str:
     for statement, about in (("count_readings_since", ""), ("count_stored_since", "about ")):
         try:
             with trio.fail_after(COUNT_SECONDS):
-                async with await connect(place.conninfo(BACKUP)) as connection:
+                async with await connect(endpoint.conninfo(BACKUP)) as connection:
                     cursor = await connection.execute(STATEMENTS[statement], {"since": at})
                     return _words(int(require(await cursor.fetchone(), "a count")[0]), about)
         except (psycopg.Error, trio.TooSlowError) as error:

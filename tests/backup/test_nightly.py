@@ -13,7 +13,7 @@ import trio
 
 from appliance.backup import nightly
 from appliance.backup.nightly import UNFINISHED, Nightly, Settings
-from appliance.backup.record import Attempt, Good, Record, read_record, write_record
+from appliance.backup.record import Attempt, GoodBackup, Record, read_record, write_record
 from appliance.backup.schedule import DAY_SECONDS, SETTLE_SECONDS, Slots
 from appliance.children.process import Command
 from appliance.errors import Conflict
@@ -37,7 +37,7 @@ class Clock(TrustedClock):
 
 
 def made(at: datetime) -> Record:
-    return Record(since=at, last=Attempt(at, at), good=Good("/b/f.age", at, 1000, 2.5))
+    return Record(since=at, last=Attempt(at, at), good=GoodBackup("/b/f.age", at, 1000, 2.5))
 
 
 def service(folder: Path, script: str, clock: Clock, metrics: Metrics | None = None) -> Nightly:

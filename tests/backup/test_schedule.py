@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from appliance.backup.record import Attempt, Good, Record, is_overdue
+from appliance.backup.record import Attempt, GoodBackup, Record, is_overdue
 from appliance.backup.schedule import RETRY_SECONDS, Slots, due_at
 
 NIGHT = Slots(time(2, 30), UTC)
@@ -20,7 +20,9 @@ def at(moment: datetime) -> float:
 def made(began_at: datetime, error: str | None = None, *, good: bool = True) -> Record:
     ended_at = began_at + timedelta(minutes=5)
     return Record(
-        since=began_at, last=Attempt(began_at, ended_at, error), good=Good("f", ended_at, 1, 1.0) if good else None
+        since=began_at,
+        last=Attempt(began_at, ended_at, error),
+        good=GoodBackup("f", ended_at, 1, 1.0) if good else None,
     )
 
 
@@ -48,7 +50,7 @@ def test_a_failure_is_tried_again_an_hour_later(*, good: bool) -> None:
 
 
 def test_one_that_was_killed_is_tried_again() -> None:
-    record = Record(last=Attempt(NOW, None), good=Good("f", NOW - HOUR, 1, 1.0))
+    record = Record(last=Attempt(NOW, None), good=GoodBackup("f", NOW - HOUR, 1, 1.0))
     assert due_at(record, NIGHT, at(NOW + HOUR / 2)) == at(NOW) + RETRY_SECONDS
 
 
@@ -78,6 +80,6 @@ def test_two_days_without_a_good_one_are_too_many() -> None:
 
 def test_what_a_wrong_clock_noted_for_the_future_hides_no_missing_backup() -> None:
     later = NOW + timedelta(days=4000)
-    record = Record(since=NOW, last=Attempt(later, later), good=Good("f", later, 1, 1.0))
+    record = Record(since=NOW, last=Attempt(later, later), good=GoodBackup("f", later, 1, 1.0))
     assert is_overdue(record, NOW + timedelta(days=3))
     assert not is_overdue(Record(since=later), NOW)

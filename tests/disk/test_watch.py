@@ -127,7 +127,7 @@ async def test_a_reserve_that_cannot_be_taken_stops_nobody_and_is_tried_again_la
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     monkeypatch.setattr(Reserve, "take", cannot)
-    monkeypatch.setattr(watching, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "RETRY_SECONDS", 0.1)
     watch = DiskWatch(disk.folder, disk.metrics)
     with capture_logs() as logs:
         await nursery.start(watch.run)

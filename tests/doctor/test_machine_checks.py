@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from appliance.backup.record import Attempt, Good, Record, write_record
+from appliance.backup.record import Attempt, GoodBackup, Record, write_record
 from appliance.cli.administration import operating_system_user
 from appliance.doctor import machine as checks
 from appliance.service_clock import machine, record
@@ -99,11 +99,11 @@ def test_backups_are_broken_without_their_folder_after_a_failure_and_when_they_a
     folder.mkdir()
     found = patient.examine(**given)
     assert (found.status("backups"), "on the disk of the data" in found.text("backups")) == ("advice", True)
-    good = Good("f", now, 1, 1.0)
+    good = GoodBackup("f", now, 1, 1.0)
     write_record(patient.folder, Record(since=now, last=Attempt(now, now, "the disk is full"), good=good))
     assert "the last backup failed: the disk is full" in patient.examine(**given).text("backups")
     old = now - timedelta(days=3)
-    write_record(patient.folder, Record(since=old, last=Attempt(old, old), good=Good("f", old, 1, 1.0)))
+    write_record(patient.folder, Record(since=old, last=Attempt(old, old), good=GoodBackup("f", old, 1, 1.0)))
     assert "older than two days" in patient.examine(**given).text("backups")
 
 

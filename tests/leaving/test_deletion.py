@@ -66,7 +66,7 @@ async def test_nothing_is_left_of_the_tenant_and_all_of_the_others(database: Dat
     assert rows_of(database, STAYING) == whole
     after = balance(database.conninfo())
     kept = [(each.received, each.stored, each.refused, each.counted) for each in (before, after)]
-    assert kept[0] == kept[1], "the books keep what was received, without the name"
+    assert kept[0] == kept[1], "the accounting keeps what was received, without the name"
     assert after.dropped == before.rows - after.rows == 60
 
 
@@ -161,7 +161,7 @@ async def test_a_tenant_that_somebody_changed_since_it_was_read_is_not_deleted(d
 
 
 async def test_done_is_not_said_while_a_transaction_may_still_add_a_row(database: Database) -> None:
-    """A batch that was in hand when the tenant was removed is written without any foreign key."""
+    """A batch that was in flight when the tenant was removed is written without any foreign key."""
     fill(database, LEAVING)
     deletion_id = await ask(database)
     with psycopg.connect(database.conninfo(INGEST)) as late:
@@ -262,7 +262,7 @@ async def test_one_process_works_at_a_time(database: Database) -> None:
 
 
 async def test_a_slice_waits_for_nobody_who_has_locked_the_ledger(database: Database) -> None:
-    """The stream adds to the books of each minute: it never waits for a deletion, nor in a circle with it."""
+    """The stream adds to the accounting of each minute: it never waits for a deletion, nor in a circle with it."""
     fill(database, LEAVING)
     deletion_id = await ask(database)
     with psycopg.connect(database.conninfo(INGEST)) as stream:

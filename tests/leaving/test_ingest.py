@@ -1,4 +1,4 @@
-"""Messages while a tenant is deleted: those of others go on, its own are of no known tenant, and the books balance."""
+"""Messages while a tenant is deleted: others' go on, its own are of no known tenant, and the accounting balances."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What must not leave the house is taken out of texts, whoever wrote them."""
+"""What must not leave the appliance is taken out of texts, whoever wrote them."""
 
 import pytest
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from appliance.upgrade.copies import FOLDER, Copy, begun, clear, find, leading_back, name_of
+from appliance.upgrade.copies import FOLDER, Copy, find, interrupted, name_of, newest_usable, prune
 
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
 
@@ -27,18 +27,18 @@ def test_a_name_says_from_which_schema_before_which_and_when(tmp_path: Path) -> 
 def test_the_newest_that_a_program_can_use_leads_back(tmp_path: Path) -> None:
     old, newer = lay(tmp_path, 37, 40), lay(tmp_path, 40, 44, day=9)
     copies = find(tmp_path)
-    found = [leading_back(copies, known) for known in (37, 39, 40, 44)]
+    found = [newest_usable(copies, known) for known in (37, 39, 40, 44)]
     assert [None if copy is None else copy.path for copy in found] == [old, old, newer, newer]
-    assert leading_back(copies, 36) is None
+    assert newest_usable(copies, 36) is None
 
 
 def test_that_of_an_interrupted_upgrade_serves_until_the_upgrade_is_done(tmp_path: Path) -> None:
     path = lay(tmp_path, 37, 40)
     copies = find(tmp_path)
-    assert begun(copies, 38, 40) == begun(copies, 39, 41) == Copy(path, 37, 40, AT)
-    assert begun(copies, 37, 40) is None, "nothing of it was applied: whoever ran since then may have written"
-    assert begun(copies, 40, 41) is None, "it was done"
-    assert begun(copies, 38, 39) is None, "this program knows less than the one that began"
+    assert interrupted(copies, 38, 40) == interrupted(copies, 39, 41) == Copy(path, 37, 40, AT)
+    assert interrupted(copies, 37, 40) is None, "nothing of it was applied: whoever ran since then may have written"
+    assert interrupted(copies, 40, 41) is None, "it was done"
+    assert interrupted(copies, 38, 39) is None, "this program knows less than the one that began"
 
 
 def test_of_each_schema_the_newest_stays_of_the_last_two(tmp_path: Path) -> None:
@@ -49,6 +49,6 @@ def test_of_each_schema_the_newest_stays_of_the_last_two(tmp_path: Path) -> None
     part.write_bytes(b"half")
     foreign = last.with_name("notes.txt")
     foreign.write_text("somebody's")
-    assert set(clear(tmp_path)) == {failed, oldest, part}
+    assert set(prune(tmp_path)) == {failed, oldest, part}
     assert set((tmp_path / FOLDER).iterdir()) == {last, before_last, foreign}
-    assert clear(tmp_path) == []
+    assert prune(tmp_path) == []

@@ -29,7 +29,7 @@ from appliance.service_clock.machine import this_machine
 from appliance.supervisor import room
 from appliance.upgrade import copying
 from appliance.upgrade.copies import FOLDER, find
-from appliance.upgrade.migration import Agreed, Upgrade
+from appliance.upgrade.migration import MigrationOptions, Upgrade
 from tests.support.newer_program import newer_program
 from tests.support.postgres_server import Database
 
@@ -53,7 +53,7 @@ class Patient:
         self.monkeypatch.setattr(migrations, "shipped", lambda: known)
 
     def start(
-        self, *, external: bool = False, failpoint: Callable[[str], None] = lambda _place: None, **agreed: bool
+        self, *, external: bool = False, failpoint: Callable[[str], None] = lambda _place: None, **options: bool
     ) -> Upgrade:
         """Return the upgrade that a start makes."""
         server = self.database.server
@@ -64,7 +64,7 @@ class Patient:
             self.config,
             self.folder,
             clock=ServiceClock(self.folder, this_machine({})),
-            agreed=Agreed(**agreed),
+            options=MigrationOptions(**options),
             failpoint=failpoint,
         )
 

@@ -30,7 +30,7 @@ class ExportOut(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     devices: int
     alerts: int
-    readings: Annotated[int, Meta(description="By the books: they are not counted before they are read.")]
+    readings: Annotated[int, Meta(description="By the accounting: they are not counted before they are read.")]
     bytes: Annotated[int, Meta(description="About, of the readings, unpacked; the archive takes an eighth of it.")]
     as_of: datetime
 

@@ -1,4 +1,4 @@
-"""What a restored database begins anew: what was promised to, or leased by, those who may have gone on elsewhere."""
+"""What a restored database does not go on with: what was issued to, or leased by, those who may work elsewhere now."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from appliance.db.trio_psycopg import Connection
 
 STATEMENTS = statements.load("restore")
 
-FORGOTTEN = (
+RESETS = (
     "end_sessions",
     "end_links",
     "forget_requests",
@@ -23,17 +23,18 @@ FORGOTTEN = (
     "release_replays",
     "release_deletions",
 )
+"""Statements that reset one thing each."""
 
 
-async def begin_anew(
+async def reset_database(
     connection: Connection[Any], context: ChangeContext, made_at: datetime, facts: dict[str, Any]
 ) -> int:
-    """Begin anew, hold all notices, and record who restored what, in one transaction; return how many were skipped.
+    """Reset what must not go on, hold all notices, and record who restored what; return how many notices were skipped.
 
-    ``made_at``: when the backup was made. Role ``appliance_owner``.
+    One transaction, of the role ``appliance_owner``. ``made_at``: when the backup was made.
     """
     async with connection.transaction():
-        for name in FORGOTTEN:
+        for name in RESETS:
             await connection.execute(STATEMENTS[name])
         times = {"now": context.now, "made": made_at}
         await connection.execute(STATEMENTS["skip_deliveries"], times)
@@ -47,7 +48,7 @@ async def begin_anew(
 
 
 async def restored_before(connection: Connection[Any], made_at: datetime) -> bool | None:
-    """Return whether all was begun anew on a database that was loaded from that backup; None: it was not loaded."""
+    """Return whether a database that was loaded from that backup was reset too; None: it was not loaded from it."""
     if await (await connection.execute(STATEMENTS["has_restores"])).fetchone() != (True,):
         return None
     row = await (await connection.execute(STATEMENTS["restored_before"], {"made": made_at})).fetchone()
@@ -62,7 +63,7 @@ async def is_empty(connection: Connection[Any]) -> bool:
 def guard(now: datetime, made_at: datetime) -> str:
     """Return what is run in the transaction that loads a dump, whatever its version: no notice of it is ever sent.
 
-    Between that transaction and :func:`begin_anew` a process may be killed, and another one started on the database.
+    Between that transaction and :func:`reset_database` a process may be killed, and another started on the database.
     """
     times = sql.SQL("{}::timestamptz").format(sql.Literal(now.isoformat()))
     made = sql.SQL("{}::timestamptz").format(sql.Literal(made_at.isoformat()))

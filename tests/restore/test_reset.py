@@ -8,7 +8,7 @@ from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
 from appliance.db.roles import OWNER
 from appliance.db.trio_psycopg import connect
-from appliance.restore import anew
+from appliance.restore import reset
 from tests.support.alerts import add_alert
 from tests.support.couriers import NOON, PlayedSender, close, open_couriers, rows
 from tests.support.postgres_server import Database
@@ -37,7 +37,7 @@ INSERT INTO tenant_deletions (deleted_tenant, status, requested_at, requested_by
 
 async def begin(database: Database) -> int:
     async with await connect(database.conninfo(OWNER)) as connection:
-        return await anew.begin_anew(connection, CONTEXT, MADE, {"instance": "one"})
+        return await reset.reset_database(connection, CONTEXT, MADE, {"instance": "one"})
 
 
 async def test_sessions_leases_and_what_a_server_counted_begin_anew(database: Database) -> None:
@@ -88,8 +88,8 @@ async def test_what_was_not_delivered_is_skipped_and_what_it_opened_gets_its_end
 async def test_the_guard_of_a_load_skips_and_holds_in_any_schema(database: Database) -> None:
     add_route(database, add_integration(database))
     add_alert(database, created_at=AT)
-    rows(database, anew.guard(AT, MADE))
+    rows(database, reset.guard(AT, MADE))
     assert rows(database, "SELECT status, reason FROM delivery_jobs") == [("SKIPPED", "restored")]
     assert rows(database, "SELECT made_at FROM restores WHERE confirmed_at IS NULL") == [(MADE,)]
     rows(database, "DROP TABLE restores; DROP TABLE delivery_jobs CASCADE")
-    rows(database, anew.guard(AT, MADE))
+    rows(database, reset.guard(AT, MADE))
