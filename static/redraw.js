@@ -1,5 +1,6 @@
 // Forms that the server redraws while a person fills them in (data-keep): what was typed since the request was sent stays,
-// with focus and selection, however long the answer takes; and an answer that does not have the form replaces nothing.
+// with focus and selection, however long the answer takes; an answer that does not have the form replaces nothing; and
+// what was chosen before this script ran counts as if it was chosen now.
 "use strict";
 
 (() => {
@@ -19,6 +20,21 @@
     const now = new FormData(form);
     const names = new Set(fields(form).map((control) => control.name));
     return new Map([...names].filter((name) => all(now, name) !== all(sent, name)).map((name) => [name, now.getAll(name)]));
+  }
+
+  function isChanged(control) {
+    if (isBox(control)) return control.checked !== control.defaultChecked;
+    if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
+    const usual = [...control.options].find((option) => option.defaultSelected) ?? control.options[0];
+    return usual !== undefined && control.value !== usual.value;
+  }
+
+  // Says that fields have changed, once each. Of radio buttons the chosen one says it.
+  function tell(form, names) {
+    for (const name of names) {
+      const control = fields(form).find((one) => one.name === name && (one.type !== "radio" || one.checked));
+      control?.dispatchEvent(new Event("change", { bubbles: true }));
+    }
   }
 
   function focusIn(form) {
@@ -62,8 +78,15 @@
     return target.id !== "" && fragment.querySelector(`#${CSS.escape(target.id)}`) === null;
   }
 
+  // Whether the person has signed in again since the request was sent: what it was refused for is over.
+  function isOfEndedSession({ body }) {
+    const sent = body instanceof FormData || body instanceof URLSearchParams ? body.get("csrf_token") : null;
+    return sent !== null && sent !== document.querySelector('meta[name="csrf-token"]').content;
+  }
+
   // A list goes where the answer came from; a form stays as it is, and says why.
   function answeredOtherwise({ request, target }) {
+    if (isOfEndedSession(request)) return;
     const form = document.querySelector("form[data-keep]");
     if (form === null) location.assign(request.action);
     if (form === null || document.getElementById(FAILED) !== null) return;
@@ -133,9 +156,16 @@
     const typed = kept?.typed;
     kept = null;
     if (!form) return;
-    for (const name of typed.keys()) {
-      const control = fields(form).find((one) => one.name === name && (one.type !== "radio" || one.checked));
-      control?.dispatchEvent(new Event("change", { bubbles: true }));
-    }
+    tell(form, typed.keys());
   });
+
+  function tellOfChanges() {
+    for (const form of document.querySelectorAll("form[data-keep]")) {
+      tell(form, new Set(fields(form).filter(isChanged).map((control) => control.name)));
+    }
+  }
+
+  // Chosen while the scripts were on their way, or put back by the browser, which says nothing of it. htmx listens from
+  // a timer on, which it set before.
+  window.addEventListener("load", () => setTimeout(tellOfChanges));
 })();

@@ -1,6 +1,7 @@
 """Editors that the server redraws: what is typed while a slow answer is under way stays."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -34,6 +35,11 @@ def hold_redraws(page: Page) -> list[Route]:
 
     page.route("**/*", hold)
     return held
+
+
+def _hold(held: list[Route], route: Route) -> None:
+    """Hold back a request; Playwright takes no method of a list."""
+    held.append(route)
 
 
 def wait_for(page: Page, held: list[Route], number: int) -> None:
@@ -110,6 +116,31 @@ def test_what_redraws_again_during_a_redraw_wins(demo: DemoDashboard, admin: Wat
     expect(page.get_by_label("Description")).to_have_value("Look after it.")
 
 
+def test_what_is_chosen_before_the_scripts_have_come_redraws_the_form(demo: DemoDashboard, admin: Watched) -> None:
+    page, held = admin.page, list[Route]()
+    page.route("**/htmx.min*", partial(_hold, held))
+    page.goto(f"{demo.url}/rules/new", wait_until="commit")
+    page.get_by_label("Description").fill("Look after it.")
+    change_metric(page)
+    wait_for(page, held, 1)
+    expect(page.locator("#rule-form .unit-r").first).not_to_have_text("°C")
+    held[0].continue_()
+    expect(page.locator("#rule-form .unit-r").first).to_have_text("°C")
+    expect(page.get_by_label("Description")).to_have_value("Look after it.")
+
+
+def test_what_the_browser_puts_back_redraws_the_form(demo: DemoDashboard, admin: Watched) -> None:
+    page = admin.page
+    page.goto(f"{demo.url}/rules/new")
+    page.evaluate("window.addEventListener('unload', () => {})")  # so that the page is built anew on the way back
+    change_metric(page)
+    expect(page.locator("#rule-form .unit-r").first).to_have_text("°C")
+    page.goto(f"{demo.url}/rules")
+    page.go_back()
+    expect(page.get_by_role("combobox", name="Metric", exact=True)).to_have_value("temperature")
+    expect(page.locator("#rule-form .unit-r").first).to_have_text("°C")
+
+
 def test_an_answer_without_the_form_replaces_nothing(demo: DemoDashboard, admin: Watched) -> None:
     page = admin.page
     page.goto(f"{demo.url}/rules/new")
@@ -143,3 +174,32 @@ def test_who_is_signed_out_meanwhile_keeps_what_is_typed_and_goes_on(demo: DemoD
     page.get_by_role("radiogroup", name="Kind").get_by_text("Change").click()
     expect(page.get_by_label("New value")).to_be_visible()
     expect(page.get_by_label("Name", exact=True)).to_have_value("Much too warm")
+
+
+def test_a_refusal_of_the_session_before_says_nothing_once_the_person_is_signed_in_again(
+    demo: DemoDashboard, admin: Watched
+) -> None:
+    page = admin.page
+    page.goto(f"{demo.url}/rules/new")
+    page.evaluate(
+        """() => {
+          document.querySelector("#rule-form input[name=csrf_token]").value = "of the session before";
+          document.querySelector("meta[name=csrf-token]").content = "of the session before";
+        }"""
+    )
+    held: list[Route] = []
+    page.route("**/rules/new/preview", partial(_hold, held))
+    page.get_by_label("Description").fill("Look after it.")
+    wait_for(page, held, 1)
+    page.route("**/rules/new", lambda route: route.fulfill(status=401, headers={"HX-Redirect": "/sign-in"}))
+    change_metric(page)
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.unroute("**/rules/new")
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.evaluate(
+        "document.addEventListener('htmx:before:response', () => setTimeout(() => { window.answered = true }))"
+    )
+    held[0].fulfill(status=401, headers={"HX-Redirect": "/sign-in"})
+    page.wait_for_function("window.answered")
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -167,8 +167,10 @@ def test_all_of_it_works_without_script(plant: DemoDashboard, plain: Page) -> No
     switch.click()
     expect(switch).not_to_be_checked()
     page.get_by_role("link", name="Plain").click()
+    page.wait_for_load_state()  # a form of which a part is still on its way is sent without it
     page.locator("#f-kind label", has_text="Change").click()
     page.get_by_role("button", name="Update the form").click()
+    page.wait_for_load_state()
     page.get_by_label("New value").fill("-15")
     page.get_by_role("button", name="Save rule").click()
     expect(page.locator("tbody tr", has_text="Plain")).to_contain_text("Temperature changes to \N{MINUS SIGN}15.0 °C")
