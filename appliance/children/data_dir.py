@@ -27,6 +27,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,10 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 SOCKETS = "sockets"
 """The link in the data folder to the folder of Unix sockets."""
 SOCKETS_PREFIX = "edge-appliance-"
+UNKNOWN = "unknown"
+"""In place of the pid of a process that has locked the data folder and found no room to write it."""
+LOOKS, LOOK_SECONDS = 5, 0.01
+"""How often, and how many seconds apart, the lock is tried before it counts as that of a running appliance."""
 MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits into 107
 
 
@@ -107,14 +112,16 @@ class DataDir:
 def read_run_file(path: Path) -> RunFile | None:
     """Return the addresses of the appliance that runs on ``path``, or None if none is ready there.
 
-    Raises ApplianceError when the caller may not read it.
+    A killed one leaves the file, and its pid may be that of any other process by now: the lock of ``path`` ends with
+    the process that holds it. Raises ApplianceError when the caller may not read it.
     """
     try:
-        return msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
+        run = msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     except PermissionError:
         raise ApplianceError(_closed(path)) from None
+    return run if lock_holder(path) in (str(run.pid), UNKNOWN) else None
 
 
 def read_instance(path: Path) -> Instance:
@@ -194,7 +201,7 @@ def require_owner(path: Path, proof: Path) -> None:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return the pid of the appliance that runs on ``path``, ``unknown`` if it has not said; None: none runs there.
+    """Return the pid of the appliance or command that works on ``path``, ``UNKNOWN`` if it has not said; None: none.
 
     Nothing is written. Raises ApplianceError when that cannot be read.
     """
@@ -207,10 +214,14 @@ def lock_holder(path: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        return _said_in(descriptor)
     finally:
         os.close(descriptor)
     return None
+
+
+def _said_in(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or UNKNOWN
 
 
 def _make(path: Path) -> None:
@@ -268,13 +279,10 @@ def _lock(path: Path) -> Iterator[None]:
         except PermissionError:
             raise ApplianceError(_closed(path)) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        if not _taken(descriptor):
             raise ApplianceError(
-                f"another appliance (pid {pid}) runs on {path}: stop it, or choose another data_dir"
-            ) from None
+                f"another appliance (pid {_said_in(descriptor)}) runs on {path}: stop it, or choose another data_dir"
+            )
         if given := give_back_if_short(path):
             log.error("the disk is full", folder=str(path), reserve_given_back=given)
         os.ftruncate(descriptor, 0)
@@ -284,6 +292,16 @@ def _lock(path: Path) -> Iterator[None]:
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)  # which unlocks; the file stays, since removing it would let two lock two files
+
+
+def _taken(descriptor: int) -> bool:
+    """Take the lock, and return whether it was free; a command that only looks who has it, holds it for a moment."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
 
 
 def _instance(path: Path) -> Instance:

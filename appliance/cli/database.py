@@ -102,7 +102,7 @@ def _runs(config: Config) -> bool:
 def running(config: Config) -> RunFile:
     """Return the run file of the appliance on ``data_dir``. Raises ApplianceError when none is ready there."""
     run = read_run_file(config.data_dir)
-    if run is None or not _lives(run.pid):
+    if run is None:
         raise NotRunningError(
             f"no appliance runs on {config.data_dir}: start it with appliance run, "
             "or name another data_dir (APPLIANCE_DATA_DIR) or database.url"
@@ -117,13 +117,3 @@ def web_url(config: Config) -> str:
     except ApplianceError:
         web = config.web
         return web.public_url or web_address(lan_addresses()[0], web.port, tls=web.tls)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

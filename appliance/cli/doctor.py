@@ -12,10 +12,9 @@ import psycopg
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from appliance.children.data_dir import RunFile
-from appliance.children.leftovers import processes
+from appliance.children.data_dir import RunFile, read_run_file
 from appliance.cli.administration import operating_system_user
-from appliance.cli.database import NotRunningError, endpoint, running
+from appliance.cli.database import NotRunningError, endpoint
 from appliance.cli.output import json_option, plain
 from appliance.cli.service_time import service_clock
 from appliance.config import Config
@@ -81,21 +80,11 @@ def _agreed(names: Sequence[str], *, as_json: bool, yes: bool) -> bool:
 
 async def examination_of(config: Config, clock: ServiceClock) -> list[Result]:
     """Return what the checks find of the appliance of this configuration."""
-    run = running_process(config)
+    run = read_run_file(config.data_dir)
     external = config.database.url is not None
     async with reading(config, run) as (connection, absence):
         sight = Sight(config, clock, run, connection, absence, should_answer=external or run is not None)
         return await examine(CHECKS, sight)
-
-
-def running_process(config: Config) -> RunFile | None:
-    """Return the appliance that runs on ``data_dir``. Raises ApplianceError when that cannot be read."""
-    try:
-        run = running(config)
-    except NotRunningError:
-        return None
-    # a process that has ended and that nobody has reaped is there, too
-    return run if any(process.pid == run.pid for process in processes()) else None
 
 
 @asynccontextmanager

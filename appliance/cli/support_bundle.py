@@ -11,9 +11,9 @@ import click
 import msgspec
 import trio
 
-from appliance.children.data_dir import SOCKETS
+from appliance.children.data_dir import SOCKETS, read_run_file
 from appliance.cli import Invocation
-from appliance.cli.doctor import examination_of, reading, running_process, summary
+from appliance.cli.doctor import examination_of, reading, summary
 from appliance.cli.service_time import service_clock
 from appliance.config import FIELDS, Config, Loaded, Secret, masked, value_of, warnings
 from appliance.diagnostics import status_socket
@@ -71,7 +71,7 @@ async def _collect(loaded: Loaded, clock: ServiceClock) -> tuple[list[Part], str
     """Return all parts, those that cannot be had with their reason; and what to know of the names in them."""
     config, folder = loaded.config, loaded.config.data_dir
     scrubber, caution = Scrubber(_secrets(config)), ""
-    async with reading(config, running_process(config)) as (connection, absence):
+    async with reading(config, read_run_file(config.data_dir)) as (connection, absence):
 
         async def facts() -> Any:
             if connection is None:

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.children.leftovers import Process, leftovers, processes
+from appliance.children.data_dir import lock_holder
+from appliance.children.leftovers import Process, leftovers
 from appliance.children.mosquitto_files import CONFIGURATION
 from appliance.children.ports import is_free, port_owner
 from appliance.children.programs import find_mosquitto, find_postgres
@@ -176,9 +177,9 @@ async def look_for_leftovers(sight: Sight) -> Sequence[str]:
     folder = _folder(sight).resolve()
     if sight.run is not None:
         return []
-    holder = _holder(folder)
+    holder = lock_holder(folder)
     if holder is not None:
-        raise UnseenError(f"an appliance (pid {holder}) starts or stops on {folder}")
+        raise UnseenError(f"an appliance or a command (pid {holder}) begins or ends its work on {folder}")
     return [f"{child.argv[0]} (pid {child.pid})" for child in _children(folder)]
 
 
@@ -193,15 +194,6 @@ def judge_leftovers(found: Sequence[str]) -> Iterable[Finding]:
             f"a killed appliance left {len(found)} processes: {', '.join(found[:3])}",
             "start the appliance, which stops them first",
         )
-
-
-def _holder(folder: Path) -> int | None:
-    """Return the pid of the process that has locked the data folder; None if none has."""
-    try:
-        pid = int((folder / "appliance.lock").read_text().strip() or 0)
-    except (FileNotFoundError, ValueError):
-        return None
-    return pid if any(process.pid == pid for process in processes()) else None
 
 
 def _cluster_major(data_dir: Path) -> int | None:

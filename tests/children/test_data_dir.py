@@ -1,17 +1,19 @@
 """One appliance a data folder, an identity that stays, and nothing left behind."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from appliance.children import account
-from appliance.children.data_dir import RunFile, open_data_dir, read_run_file
+from appliance.children.data_dir import RunFile, lock_holder, locked_data_dir, open_data_dir, read_run_file
 from appliance.errors import ApplianceError
 from tests.support.project import ROOT
 
@@ -116,6 +118,28 @@ def test_the_run_file_is_there_while_it_runs(folder: Path) -> None:
         data_dir.write_run_file(run)
         assert read_run_file(folder / "data") == run
     assert read_run_file(folder / "data") is None
+
+
+def test_the_run_file_of_a_killed_one_counts_for_nothing_whoever_has_its_pid_now(folder: Path) -> None:
+    run = RunFile(os.getpid(), "http://127.0.0.1:8080", "192.0.2.1", 1883, "embedded", "/run/x")
+    with open_data_dir(folder / "data") as data_dir:
+        data_dir.write_run_file(run)
+        left = (folder / "data" / "run.json").read_bytes()
+    (folder / "data" / "run.json").write_bytes(left)
+    assert read_run_file(folder / "data") is None
+    (folder / "data" / "run.json").write_bytes(left.replace(str(run.pid).encode(), b"1"))
+    with locked_data_dir(folder / "data"):  # by a restore: it is not the one that wrote the file
+        assert read_run_file(folder / "data") is None
+
+
+def test_a_look_at_the_lock_keeps_no_appliance_from_starting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_data_dir(folder / "data"):
+        pass
+    looking = os.open(folder / "data" / "appliance.lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(time, "sleep", lambda _: os.close(looking))  # which ends the look
+    with open_data_dir(folder / "data") as data_dir:
+        assert lock_holder(data_dir.path) == str(os.getpid())
 
 
 def test_a_damaged_identity_is_not_replaced_in_silence(folder: Path) -> None:

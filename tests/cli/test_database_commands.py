@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.children.data_dir import locked_data_dir
 from appliance.db.migrations import shipped
 from tests.support.postgres_server import Database, PostgresServer, create_database, drop_database
 from tests.support.project import ROOT
@@ -53,10 +54,11 @@ def test_migrate_then_psql_on_an_external_database(empty: Database, tmp_path: Pa
 def test_psql_on_the_appliance_that_runs(empty: Database, tmp_path: Path) -> None:
     run = {"pid": os.getpid(), "web_url": "", "mqtt_host": "", "mqtt_port": 1, "socket_dir": str(tmp_path)}
     run["database"] = f"host={empty.server.socket_dir} port={empty.server.port} dbname={empty.name}"
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    asked = _run("psql", "-At", "-c", "SELECT current_user", cwd=tmp_path, APPLIANCE_DATA_DIR=str(tmp_path))
+    with locked_data_dir(tmp_path):
+        (tmp_path / "run.json").write_text(json.dumps(run))
+        asked = _run("psql", "-At", "-c", "SELECT current_user", cwd=tmp_path, APPLIANCE_DATA_DIR=str(tmp_path))
+        failed = _run("psql", "-c", "SELECT 1/0", cwd=tmp_path, APPLIANCE_DATA_DIR=str(tmp_path))
     assert asked.stdout == "postgres\n", asked.stderr
-    failed = _run("psql", "-c", "SELECT 1/0", cwd=tmp_path, APPLIANCE_DATA_DIR=str(tmp_path))
     assert failed.returncode == 1, "psql's own exit code"
 
 

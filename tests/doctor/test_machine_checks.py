@@ -201,8 +201,8 @@ def test_a_disk_without_room_is_broken_and_with_little_advice(patient: Patient, 
 
 
 def test_a_reserve_that_is_not_held_while_it_runs_is_advice(patient: Patient) -> None:
-    patient.pretend_to_run()
-    assert "of the reserve for a full disk are not held" in patient.examine().text("disk")
+    with patient.pretending_to_run():
+        assert "of the reserve for a full disk are not held" in patient.examine().text("disk")
 
 
 def test_a_port_that_somebody_else_has_is_named_with_its_owner(patient: Patient) -> None:
@@ -212,16 +212,19 @@ def test_a_port_that_somebody_else_has_is_named_with_its_owner(patient: Patient)
         assert found.having("advice") == {"ports"}
         assert f"broker.port {port} is taken by " in found.text("ports")
         assert f"(pid {os.getpid()})" in found.text("ports")
-        patient.pretend_to_run()  # this process: then it is its own port
-        assert patient.examine(APPLIANCE_BROKER_PORT=str(port)).status("ports") == "ok"
-    found = patient.examine(APPLIANCE_BROKER_PORT=str(port))
+        with patient.pretending_to_run():  # this process: then it is its own port
+            assert patient.examine(APPLIANCE_BROKER_PORT=str(port)).status("ports") == "ok"
+    with patient.pretending_to_run():
+        found = patient.examine(APPLIANCE_BROKER_PORT=str(port))
     assert found.status("ports") == "broken"
     assert f"nobody listens on broker.port {port}" in found.text("ports")
     under_tls = {"APPLIANCE_BROKER_PORT": str(port), "APPLIANCE_BROKER_PLAIN": "false"}
     with socket.create_server(("127.0.0.1", 0)) as other:
         tls_port = other.getsockname()[1]
-        assert patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls).status("ports") == "ok"
-    found = patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls)
+        with patient.pretending_to_run():
+            assert patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls).status("ports") == "ok"
+    with patient.pretending_to_run():
+        found = patient.examine(APPLIANCE_BROKER_TLS_PORT=str(tls_port), **under_tls)
     assert f"nobody listens on broker.tls_port {tls_port}" in found.text("ports")
     assert "broker.port" not in found.text("ports"), "it is not to be open"
 
@@ -259,19 +262,17 @@ def test_what_a_killed_appliance_left_is_named(patient: Patient) -> None:
 
 
 def test_an_appliance_that_hangs_is_broken(patient: Patient) -> None:
-    patient.pretend_to_run()
-    found = patient.examine()
+    with patient.pretending_to_run():
+        found = patient.examine()
     assert "alive" in found.having("broken")
     assert "the appliance does not answer: none runs there" in found.text("alive")
     assert found.status("ready") == "unseen"
 
 
-def test_a_killed_appliance_that_nobody_has_reaped_does_not_run(patient: Patient) -> None:
+def test_a_killed_appliance_does_not_run_although_another_process_has_its_pid(patient: Patient) -> None:
     del patient.environ["APPLIANCE_DATABASE_URL"]
-    with subprocess.Popen(["/bin/true"]) as ended:
-        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
-        patient.pretend_to_run(pid=ended.pid)
-        found = patient.examine()
+    patient.write_run_file()
+    found = patient.examine()
     assert found.having("broken") == frozenset()
     assert {"alive", "database"} <= found.having("unseen")
 
@@ -303,13 +304,13 @@ def answering(status: int, body: object) -> Iterator[str]:
 def test_what_the_appliance_says_of_itself_is_told(patient: Patient) -> None:
     session = {"broker_session": "it keeps our session for 3600 s"}
     with answering(503, {"status": "degraded", "failing": {"storing": "nothing for 9 s"}, "warnings": session}) as url:
-        patient.pretend_to_run(url)
-        found = patient.examine()
+        with patient.pretending_to_run(url):
+            found = patient.examine()
         assert found.status("ready") == "broken"
         assert "storing: nothing for 9 s" in found.text("ready")
     with answering(200, {"status": "ready", "warnings": session}) as url:
-        patient.pretend_to_run(url)
-        found = patient.examine()
+        with patient.pretending_to_run(url):
+            found = patient.examine()
         assert found.status("ready") == "advice"
         assert "broker_session: it keeps our session" in found.text("ready")
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 import pytest
 
-from appliance.children.data_dir import RunFile
+from appliance.children.data_dir import RunFile, open_data_dir
 from appliance.cli import cli
 from appliance.simulate.ledger import read
 from tests.support.certificates import Authority
@@ -137,11 +136,12 @@ def test_it_finds_the_appliance_of_its_data_folder() -> None:
     with MosquittoServer(users={"fleet": "claim-password"}) as server:
         folder = server.directory / "data"
         folder.mkdir()
-        running = RunFile(1, "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
-        (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        environ = {"APPLIANCE_DATA_DIR": str(folder), "MQTT_PASSWORD": "claim-password"}
-        done = simulate("--rate", "0", "--messages", "10", environ=environ)
-        assert (done.returncode, done.stderr) == (0, "")
+        running = RunFile(os.getpid(), "", mqtt_host="0.0.0.0", mqtt_port=server.port, database="", socket_dir=None)
+        with open_data_dir(folder) as data:
+            data.write_run_file(running)
+            environ = {"APPLIANCE_DATA_DIR": str(folder), "MQTT_PASSWORD": "claim-password"}
+            done = simulate("--rate", "0", "--messages", "10", environ=environ)
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_finds_an_appliance_that_devices_reach_under_tls_alone() -> None:
@@ -150,11 +150,12 @@ def test_it_finds_an_appliance_that_devices_reach_under_tls_alone() -> None:
         folder = server.directory / "data"
         (folder / "tls").mkdir(parents=True)
         (folder / "tls" / "ca.pem").write_text(authority.pem)
-        running = RunFile(1, "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
-        (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        for port in ((), ("--port", str(server.tls_port))):
-            done = simulate("--rate", "0", "--messages", "10", *port, environ={"APPLIANCE_DATA_DIR": str(folder)})
-            assert (done.returncode, done.stderr) == (0, "")
+        running = RunFile(os.getpid(), "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
+        with open_data_dir(folder) as data:
+            data.write_run_file(running)
+            for port in ((), ("--port", str(server.tls_port))):
+                done = simulate("--rate", "0", "--messages", "10", *port, environ={"APPLIANCE_DATA_DIR": str(folder)})
+                assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_knows_the_certificate_by_file_of_the_appliance_by_whatever_name() -> None:
@@ -163,15 +164,16 @@ def test_it_knows_the_certificate_by_file_of_the_appliance_by_whatever_name() ->
         folder = server.directory / "data"
         folder.mkdir()
         (folder / "chain.pem").write_text(given.pem)
-        running = RunFile(1, "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
-        (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        environ = {
-            "APPLIANCE_DATA_DIR": str(folder),
-            "APPLIANCE_BROKER_TLS_PORT": str(server.tls_port),
-            "APPLIANCE_BROKER_CERTIFICATE_FILE": str(folder / "chain.pem"),
-        }
-        done = simulate("--rate", "0", "--messages", "10", environ=environ)
-        assert (done.returncode, done.stderr) == (0, "")
+        running = RunFile(os.getpid(), "", "127.0.0.1", 0, database="", socket_dir=None, mqtt_tls_port=server.tls_port)
+        with open_data_dir(folder) as data:
+            data.write_run_file(running)
+            environ = {
+                "APPLIANCE_DATA_DIR": str(folder),
+                "APPLIANCE_BROKER_TLS_PORT": str(server.tls_port),
+                "APPLIANCE_BROKER_CERTIFICATE_FILE": str(folder / "chain.pem"),
+            }
+            done = simulate("--rate", "0", "--messages", "10", environ=environ)
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_reaches_an_external_broker_as_the_appliance_does() -> None:
@@ -180,12 +182,15 @@ def test_it_reaches_an_external_broker_as_the_appliance_does() -> None:
         folder = server.directory / "data"
         folder.mkdir()
         (folder / "ca.pem").write_text(authority.pem)
-        running = RunFile(1, "", mqtt_host="localhost", mqtt_port=server.tls_port, database="", socket_dir=None)
-        (folder / "run.json").write_bytes(msgspec.json.encode(running))
-        environ = {
-            "APPLIANCE_DATA_DIR": str(folder),
-            "APPLIANCE_BROKER_URL": f"mqtts://localhost:{server.tls_port}",
-            "APPLIANCE_BROKER_CA_FILE": str(folder / "ca.pem"),
-        }
-        done = simulate("--rate", "0", "--messages", "10", environ=environ)
-        assert (done.returncode, done.stderr) == (0, "")
+        running = RunFile(
+            os.getpid(), "", mqtt_host="localhost", mqtt_port=server.tls_port, database="", socket_dir=None
+        )
+        with open_data_dir(folder) as data:
+            data.write_run_file(running)
+            environ = {
+                "APPLIANCE_DATA_DIR": str(folder),
+                "APPLIANCE_BROKER_URL": f"mqtts://localhost:{server.tls_port}",
+                "APPLIANCE_BROKER_CA_FILE": str(folder / "ca.pem"),
+            }
+            done = simulate("--rate", "0", "--messages", "10", environ=environ)
+            assert (done.returncode, done.stderr) == (0, "")

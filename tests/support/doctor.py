@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import psycopg
 from click.testing import CliRunner, Result
 from structlog.testing import capture_logs
 
-from appliance.children.data_dir import open_data_dir
+from appliance.children.data_dir import locked_data_dir, open_data_dir
 from appliance.cli import cli
 from appliance.db.roles import ROLES
 from tests.support.postgres_server import Database
@@ -84,10 +85,18 @@ class Patient:
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return Diagnosis(done.exit_code, json.loads(done.stdout))
 
-    def pretend_to_run(self, web_url: str = "http://127.0.0.1:1", pid: int | None = None) -> None:
-        """Write the run file of an appliance, which is this process unless ``pid`` is another."""
+    @contextmanager
+    def pretending_to_run(self, web_url: str = "http://127.0.0.1:1") -> Iterator[None]:
+        """Be the appliance that runs on the data folder, during the block."""
+        with locked_data_dir(self.folder):
+            self.write_run_file(web_url)
+            yield
+            (self.folder / "run.json").unlink()
+
+    def write_run_file(self, web_url: str = "http://127.0.0.1:1") -> None:
+        """Write the run file of an appliance, with the pid of this process."""
         run = {
-            "pid": pid or os.getpid(),
+            "pid": os.getpid(),
             "web_url": web_url,
             "mqtt_host": "127.0.0.1",
             "mqtt_port": 1,
