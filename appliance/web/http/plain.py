@@ -1,8 +1,9 @@
 """What a plain connection gets where the dashboard speaks TLS on the same port.
 
 Phones and devices that do not know the CA yet must be able to fetch it, devices without TLS may go on sending, and
-probes need no secret. Everything else is for TLS: what is read is sent there, what changes something is refused, since
-the password in it has already been on the line and a redirect would hide that.
+probes need no secret. Everything else is for TLS: the pages that people read are sent there. What changes something is
+refused, since the password in it has already been on the line and a redirect would hide that; so is whatever a program
+asks for: its token has been on the line, and ``curl -f`` or a monitor takes a redirect for success.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from appliance.web.openapi.problem import is_for_programs, problem_body
 
 READING = frozenset({b"GET", b"HEAD"})
 CODE = "HTTPS_REQUIRED"
-DETAIL = "This appliance takes that over TLS only: write https:// in place of http://."
+PROBES = frozenset({b"/healthz", b"/readyz", b"/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,14 @@ def judge_plain(head: RequestHead, https_host: bytes, *, plain: bool) -> Request
     path = head.target.partition(b"?")[0]
     if any(one.takes(path, head.method) for one in OPEN_PATHS if plain or one.always):
         return None
-    if head.method in READING and not _opens_websocket(path, head):
+    for_api = is_for_programs(path.decode("latin1"))
+    if head.method in READING and not (for_api or path in PROBES or _opens_websocket(path, head)):
         location = b"https://" + https_host + head.target
         return RequestVerdict(HTTPStatus.TEMPORARY_REDIRECT, f"See {location.decode('latin1')}", location)
-    problem = problem_body(HTTPStatus.FORBIDDEN, CODE, DETAIL) if is_for_programs(path.decode("latin1")) else None
-    return RequestVerdict(HTTPStatus.FORBIDDEN, DETAIL, problem=problem)
+    # without the query, which may hold a secret
+    detail = f"This is answered under TLS only: ask https://{(https_host + path).decode('latin1')}"
+    problem = problem_body(HTTPStatus.FORBIDDEN, CODE, detail) if for_api else None
+    return RequestVerdict(HTTPStatus.FORBIDDEN, detail, problem=problem)
 
 
 def _opens_websocket(path: bytes, head: RequestHead) -> bool:
