@@ -90,7 +90,7 @@ ALLOWED: Mapping[str, set[str]] = {
     "history": LEAVES | SERVICES | {"db"},  # reads what ingest stored and marked: through the database alone
     "peers": LEAVES | SERVICES | {"db"},  # reads what presence writes: through the database alone
     # what stands before a migration: a copy in data_dir, and that nobody else runs on the database
-    "upgrade": LEAVES | {"backup", "children", "config", "db", "disk", "peers"},
+    "upgrade": LEAVES | SERVICES | {"backup", "children", "config", "db", "disk", "peers"},
     "people": LEAVES | {"db"},  # people know nothing of devices
     "simulate": LEAVES | {"broker.accounts", "mqtt"},
     # between our Mosquitto and the rest
@@ -113,7 +113,10 @@ ALLOWED: Mapping[str, set[str]] = {
     "sbom": LEAVES,
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
-    "leaving": LEAVES | SERVICES | {"db", "devices.seats.import_file"},
+    # the three that keep copies of the database: a deletion says which of them still have what it removes
+    "leaving": LEAVES
+    | SERVICES
+    | {"backup.folder", "children.replacement", "db", "devices.seats.import_file", "upgrade.copies"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
     # the dashboard: the domain, never children
     "web": LEAVES
@@ -145,6 +148,7 @@ WEB: Mapping[str, set[str]] = {
         "integrations.port",
         "quarantine.port",
         "system.port",
+        "tenants.port",
     },
     # the frameworks: one another and the platform, never a concept
     **dict.fromkeys(FRAMEWORKS, FRAMEWORKS | {"platform"}),

@@ -13,17 +13,20 @@ import click
 import trio
 
 from appliance import __version__
+from appliance.children.data_dir import read_instance
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one
+from appliance.config import Config
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
-from appliance.errors import Invalid
+from appliance.errors import ApplianceError, Invalid
 from appliance.failpoints import Failpoints
 from appliance.leaving import deletion, export
 from appliance.leaving.deletion import Deletion, DeletionStatus
+from appliance.leaving.kept_copies import CopyPlaces, KeptCopy, kept_copies, made_before
 from appliance.leaving.worker import DeletionWorker
 from appliance.new_file import new_file
 
@@ -100,12 +103,43 @@ def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: b
         return await _follow(administration, deletion_id) if wait else await deletion.get(connection, deletion_id)
 
     ended = administer(invocation, work)
+    copies = _copies(invocation.config, ended)
     if as_json:
-        show_one(plain(ended), as_json=True)
-    elif ended.status is DeletionStatus.DONE:
+        show_one({**plain(ended), "copies": None if copies is None else [plain(each) for each in copies]}, as_json=True)
+        return
+    if ended.status is DeletionStatus.DONE:
         click.echo(f"deleted {ended.tenant_id}: {ended.rows_deleted} rows; none is left in any table")
     else:
         click.echo(f"deletion {ended.deletion_id} has begun; Tenants > Deletions shows how far it is")
+    _show_copies(copies)
+
+
+def _copies(config: Config, ended: Deletion) -> list[KeptCopy] | None:
+    """Return the copies that may have what was deleted; None if they cannot be read."""
+    try:
+        return made_before(kept_copies(_places(config)), ended.removed_at)
+    except (ApplianceError, OSError) as error:
+        click.echo(f"the copies that are kept cannot be read: {error}", err=True)
+        return None
+
+
+def _places(config: Config) -> CopyPlaces:
+    path, backup = config.data_dir, config.backup
+    return CopyPlaces(path, read_instance(path).instance_id, backup.folder, backup.keep)
+
+
+def _show_copies(copies: list[KeptCopy] | None) -> None:
+    for copy in copies or ():
+        if copy.until is not None:
+            goes = f"removed after {copy.until:%Y-%m-%d %H:%M} UTC"
+        elif copy.newer_backups is not None:
+            goes = f"removed after {copy.newer_backups} more nightly backup{'' if copy.newer_backups == 1 else 's'}"
+        else:
+            goes = "moved aside by a restore, and there until somebody removes it"
+        click.echo(f"still in {copy.path} of {copy.made_at:%Y-%m-%d %H:%M} UTC: {goes}")
+    if copies is not None:
+        none = "" if copies else "no copy made before is kept here; "
+        click.echo(f"{none}exports, and backups that are kept elsewhere, still have it")
 
 
 def _ask(title: str, tenant: str, goes: deletion.Belongings, confirm: str | None, *, for_good: bool) -> None:

@@ -44,6 +44,7 @@ from appliance.supervisor.silence import start_silence
 from appliance.supervisor.storage import Storage, open_storage
 from appliance.supervisor.stream import Stream, open_stream
 from appliance.supervisor.watching import make_watchdog
+from appliance.upgrade import expiry as copy_expiry
 
 log = structlog.get_logger(__name__)
 
@@ -110,6 +111,7 @@ async def run(config: Config, environ: Mapping[str, str], announce: Callable[[Se
             await tree.start("watchdog", watchdog.run)
             if backups is not None:
                 await tree.start("backups", backups.run)
+            await tree.start("upgrade copies", copy_expiry.run, data.path, clock)
             dashboard.service.may_end()
             if await _complete(stop, broker, dashboard):
                 serving = await _serving(base, storage, broker, dashboard)

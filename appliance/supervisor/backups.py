@@ -1,9 +1,12 @@
 """Nightly backups: a process of our own program for each, with our environment and our configuration."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import time
 from pathlib import Path
+
+import structlog
+import trio
 
 from appliance import local_time
 from appliance.backup.nightly import Nightly, Settings
@@ -12,11 +15,16 @@ from appliance.children.data_dir import DataDir
 from appliance.children.process import Command
 from appliance.clock import Clock
 from appliance.config import Config
+from appliance.leaving.kept_copies import CopyPlaces, KeptCopy, kept_copies
 from appliance.metrics import Metrics
 from appliance.own_command import own_command
 
 STOP_SECONDS = 2.0
 """What it takes at most to remove a half-written file; then it is killed, and the next one removes it."""
+COPIES_SECONDS = 2.0
+"""Seconds for which a page waits for the list of copies."""
+
+log = structlog.get_logger(__name__)
 
 
 def make_nightly(
@@ -29,6 +37,21 @@ def make_nightly(
     slots = Slots(time.fromisoformat(backup.at), local_time.zone_of(backup.time_zone))
     settings = Settings(backup.folder, backup.keep, slots)
     return Nightly(_command(config, environ), settings, data.path, clock, metrics)
+
+
+def copy_places(config: Config, data_dir: Path, instance: str) -> CopyPlaces:
+    """Return where this appliance keeps copies of its database."""
+    return CopyPlaces(data_dir, instance, config.backup.folder, config.backup.keep)
+
+
+async def readable_copies(places: CopyPlaces) -> Sequence[KeptCopy] | None:
+    """Return the copies there are; None where they cannot be read, or not in time: a disk of the network may hang."""
+    with trio.move_on_after(COPIES_SECONDS):
+        try:
+            return await trio.to_thread.run_sync(kept_copies, places, abandon_on_cancel=True)
+        except OSError as error:
+            log.warning("the kept copies cannot be read", error=str(error))
+    return None
 
 
 def _command(config: Config, environ: Mapping[str, str]) -> Command:

@@ -24,6 +24,7 @@ from appliance.leaving.deletion import LEAVING_CHANNEL
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
+from appliance.supervisor.backups import copy_places, readable_copies
 from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
@@ -50,6 +51,7 @@ from appliance.web.platform import Platform
 from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
+from appliance.web.tenants.port import TenantsPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ def _ports(
         system=SystemPort(
             snapshot, clock, refusals, support_bundle(), None if base.backups is None else base.backups.ask
         ),
+        tenants=TenantsPort(partial(readable_copies, copy_places(config, base.data.path, base.instance))),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )

@@ -7,7 +7,7 @@ before which, and when by service time: ``schema-0037-before-0040-20260501T03150
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from appliance.children.files import sync_folder
@@ -15,6 +15,9 @@ from appliance.children.files import sync_folder
 FOLDER = "upgrades"
 KEPT = 2
 """Copies that stay: of the last upgrade, and of the one before it."""
+KEPT_FOR = timedelta(days=30)
+"""How long a copy leads back. Afterwards it goes: nobody gives up the readings of a month to go back, and it has what
+was deleted since, such as a tenant."""
 UNFINISHED = ".part"
 _NAME = re.compile(r"schema-(\d{4,})-before-(\d{4,})-(\d{8}T\d{6}Z)\.tar")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -80,8 +83,19 @@ def prune(data_dir: Path) -> list[Path]:
         else:
             kept[copy.schema] = copy
     removed += folder.glob(f"*{UNFINISHED}")
-    for path in removed:
-        path.unlink(missing_ok=True)
-    if removed:
-        sync_folder(folder)
+    _remove(folder, removed)
     return removed
+
+
+def prune_old(data_dir: Path, now: datetime) -> list[Path]:
+    """Remove the copies that are older than they are kept for, and return them. Raises OSError."""
+    removed = [copy.path for copy in find(data_dir) if now - copy.at > KEPT_FOR]
+    _remove(data_dir / FOLDER, removed)
+    return removed
+
+
+def _remove(folder: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+    if paths:
+        sync_folder(folder)

@@ -11,6 +11,7 @@ from appliance.web.integrations.port import IntegrationsPort
 from appliance.web.page.failures import BrokerQueue
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
+from appliance.web.tenants.port import TenantsPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Ports:
     alerts: AlertsPort
     integrations: IntegrationsPort
     system: SystemPort
+    tenants: TenantsPort
     metrics_text: Callable[[], bytes]
     """All metrics in the Prometheus text format, for /metrics."""
     broker_queue: Callable[[], BrokerQueue | None]

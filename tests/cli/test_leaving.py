@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import click.testing
 import pytest
 from structlog.testing import capture_logs
 
+from appliance.children.data_dir import open_data_dir
 from appliance.cli import cli
 from appliance.errors import Invalid, NotFound
+from appliance.upgrade.copies import FOLDER, name_of
 from tests.support.leaving import fill, rows_of
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
@@ -19,11 +22,15 @@ from tests.support.postgres_server import Database
 LEAVING, STAYING = "acme", "rival"
 
 
-def run(database: Database, *arguments: str, typed: str | None = None) -> click.testing.Result:
+def run(
+    database: Database, *arguments: str, typed: str | None = None, data_dir: Path | None = None
+) -> click.testing.Result:
     """Run ``appliance tenant ...`` on the database."""
     url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
     environ: dict[str, Any] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
     environ["APPLIANCE_DATABASE_URL"] = url
+    if data_dir is not None:
+        environ["APPLIANCE_DATA_DIR"] = str(data_dir)
     with capture_logs():
         return click.testing.CliRunner().invoke(cli, ["tenant", *arguments], env=environ, input=typed)
 
@@ -64,3 +71,16 @@ def test_without_an_appliance_the_command_does_the_work(database: Database) -> N
     assert "none is left in any table" in done.output
     assert rows_of(database, LEAVING) == {}
     assert rows_of(database, STAYING) == whole
+
+
+def test_what_is_kept_of_a_deleted_tenant_is_told(database: Database, tmp_path: Path) -> None:
+    fill(database, LEAVING, STAYING)
+    with capture_logs(), open_data_dir(tmp_path):
+        pass
+    none = run(database, "delete", LEAVING, typed="acme\ny\n", data_dir=tmp_path)
+    assert "no copy made before is kept here" in none.output
+    copy = tmp_path / FOLDER / name_of(37, 40, datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC))
+    copy.parent.mkdir()
+    copy.touch()
+    told = run(database, "delete", STAYING, typed="rival\ny\n", data_dir=tmp_path)
+    assert f"still in {copy} of 2026-05-01 03:15 UTC: removed after 2026-05-31 03:15 UTC" in told.output

@@ -1,9 +1,9 @@
 """Copies by their names: which leads back, which serves again, and which stay."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from appliance.upgrade.copies import FOLDER, Copy, find, interrupted, name_of, newest_usable, prune
+from appliance.upgrade.copies import FOLDER, KEPT_FOR, Copy, find, interrupted, name_of, newest_usable, prune, prune_old
 
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
 
@@ -52,3 +52,13 @@ def test_of_each_schema_the_newest_stays_of_the_last_two(tmp_path: Path) -> None
     assert set(prune(tmp_path)) == {failed, oldest, part}
     assert set((tmp_path / FOLDER).iterdir()) == {last, before_last, foreign}
     assert prune(tmp_path) == []
+
+
+def test_one_that_is_too_old_to_go_back_to_goes(tmp_path: Path) -> None:
+    old, last = lay(tmp_path, 30, 37), lay(tmp_path, 37, 40, day=2)
+    foreign = old.with_name("notes.txt")
+    foreign.write_text("somebody's")
+    assert prune_old(tmp_path, AT + KEPT_FOR) == []
+    assert prune_old(tmp_path, AT + KEPT_FOR + timedelta(seconds=1)) == [old]
+    assert set((tmp_path / FOLDER).iterdir()) == {last, foreign}
+    assert prune_old(tmp_path / "elsewhere", AT) == []

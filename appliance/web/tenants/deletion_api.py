@@ -1,6 +1,6 @@
 """``/operator/tenants/{tenant_id}/deletion`` and ``/operator/tenant-deletions``: a tenant is deleted, asked twice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -11,6 +11,7 @@ from quart import Blueprint, Response
 
 from appliance.errors import Invalid
 from appliance.leaving.deletion import Deletion, DeletionStatus
+from appliance.leaving.kept_copies import CopyKind, KeptCopy
 from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query
@@ -42,6 +43,23 @@ class DeletionConfirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     version: Annotated[Moment, Meta(description="As the question has it.")]
 
 
+class CopyOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of the database that this appliance keeps, made before the tenant was removed."""
+
+    kind: Annotated[
+        CopyKind,
+        Meta(
+            description="`backup`: a nightly one. `upgrade`: before an upgrade. `replaced`: moved aside by a restore."
+        ),
+    ]
+    path: Annotated[str, Meta(description="On the machine of the appliance.")]
+    made_at: datetime
+    until: Annotated[datetime | None, Meta(description="When it is removed by its age; null: not by that.")]
+    newer_backups: Annotated[
+        int | None, Meta(description="After how many more nightly backups it is removed; null: not by that.")
+    ]
+
+
 class DeletionOut(msgspec.Struct, frozen=True, kw_only=True):
     """A deletion, and how far it is."""
 
@@ -56,6 +74,13 @@ class DeletionOut(msgspec.Struct, frozen=True, kw_only=True):
     deleted: Annotated[Mapping[str, int], Meta(description="Rows deleted so far by table.")]
     removed_at: Annotated[datetime | None, Meta(description="When the tenant itself was removed.")]
     finished_at: datetime | None
+    copies: Annotated[
+        list[CopyOut] | None,
+        Meta(
+            description="The copies that this appliance keeps and that may still have its data, the oldest first; null "
+            "while they cannot be read. Exports, and backups that are kept elsewhere, are not among them."
+        ),
+    ]
 
 
 class DeletionQuery(msgspec.Struct, frozen=True):
@@ -83,13 +108,16 @@ def blueprint(tenants: TenantActions, actions: DeletionActions) -> Blueprint:
     async def list_deletions() -> Response:
         asked = query(DeletionQuery)
         page, next_id = await actions.list_page(limit=asked.limit, after=cursor.read(asked.cursor, int))
-        return answer(DeletionPage([_shown(each) for each in page], cursor.write(next_id)))
+        shown = [_shown(*each) for each in zip(page, await actions.copies(page), strict=True)]
+        return answer(DeletionPage(shown, cursor.write(next_id)))
 
     @routes.get("/operator/tenant-deletions/<int:deletion_id>")
     @allow(OPERATORS)
     @describe("Show how far a deletion is", answers={HTTPStatus.OK: DeletionOut})
     async def show_deletion(deletion_id: int) -> Response:
-        return answer(_shown(await actions.get(number_of_path(deletion_id, "deletion"))))
+        found = await actions.get(number_of_path(deletion_id, "deletion"))
+        (copies,) = await actions.copies([found])
+        return answer(_shown(found, copies))
 
     return routes
 
@@ -129,10 +157,12 @@ def _add_question(routes: Blueprint, tenants: TenantActions, actions: DeletionAc
             raise Invalid(f"`tenant_id` is not that of the path: give {tenant_id} to confirm.", "tenant_id")
         deletion_id = await actions.begin(tenant_id, confirmed.version)
         location = {"Location": f"/operator/tenant-deletions/{deletion_id}"}
-        return answer(_shown(await actions.get(deletion_id)), HTTPStatus.ACCEPTED, location)
+        begun = await actions.get(deletion_id)
+        (copies,) = await actions.copies([begun])
+        return answer(_shown(begun, copies), HTTPStatus.ACCEPTED, location)
 
 
-def _shown(deletion: Deletion) -> DeletionOut:
+def _shown(deletion: Deletion, copies: Sequence[KeptCopy] | None) -> DeletionOut:
     return DeletionOut(
         deletion_id=deletion.deletion_id,
         tenant_id=deletion.tenant_id,
@@ -145,4 +175,15 @@ def _shown(deletion: Deletion) -> DeletionOut:
         deleted=deletion.deleted,
         removed_at=deletion.removed_at,
         finished_at=deletion.finished_at,
+        copies=None if copies is None else [_copy(each) for each in copies],
+    )
+
+
+def _copy(copy: KeptCopy) -> CopyOut:
+    return CopyOut(
+        kind=copy.kind,
+        path=copy.path,
+        made_at=copy.made_at,
+        until=copy.until,
+        newer_backups=copy.newer_backups,
     )

@@ -72,10 +72,14 @@ def _add_progress(routes: Blueprint, renderer: PageRenderer, actions: DeletionAc
     async def deletions() -> Response:
         after = cursor.read(request.args.get("cursor"), int)
         page, next_id = await actions.list_page(limit=PAGE_ROWS, after=after)
-        return await renderer.page("tenants/deletions.html", live_page=PAGE, deletions=page, next=cursor.write(next_id))
+        shown = list(zip(page, await actions.copies(page), strict=True))
+        return await renderer.page(
+            "tenants/deletions.html", live_page=PAGE, deletions=shown, next=cursor.write(next_id)
+        )
 
     @routes.get("/tenants/+deletions/<int:deletion_id>")
     @allow(OPERATORS)
     async def one(deletion_id: int) -> Response:
         found = await actions.get(number_of_path(deletion_id, "deletion"))
-        return await renderer.page("tenants/deletion.html", live_page=PAGE, deletion=found)
+        (copies,) = await actions.copies([found])
+        return await renderer.page("tenants/deletion.html", live_page=PAGE, deletion=found, copies=copies)

@@ -5,8 +5,10 @@ from datetime import datetime
 
 from appliance.leaving import deletion
 from appliance.leaving.deletion import Belongings, Deletion
+from appliance.leaving.kept_copies import KeptCopy, made_before
 from appliance.web.access.auth import Viewer
 from appliance.web.platform import Platform
+from appliance.web.tenants.port import TenantsPort
 
 LATEST = 20
 """The newest deletions, whose progress is sent to live pages."""
@@ -15,8 +17,9 @@ LATEST = 20
 class DeletionActions:
     """Asks for deletions and reads how far they are. Errors are those of ``appliance.leaving.deletion``."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, port: TenantsPort) -> None:
         self._platform = platform
+        self._port = port
 
     async def belongings(self, tenant_id: str) -> Belongings:
         """Return what would go with a tenant."""
@@ -33,6 +36,11 @@ class DeletionActions:
         """Return one deletion. Raises NotFound."""
         async with self._platform.access.reading() as connection:
             return await deletion.get(connection, deletion_id)
+
+    async def copies(self, deletions: Sequence[Deletion]) -> list[list[KeptCopy] | None]:
+        """Return for each deletion the copies that may have what it removes; None where they cannot be read."""
+        kept = await self._port.kept_copies()
+        return [None if kept is None else made_before(kept, each.removed_at) for each in deletions]
 
     async def list_page(self, *, limit: int, after: int | None) -> tuple[list[Deletion], int | None]:
         """Return at most ``limit`` deletions, newest first, and the last id of the page if more follow."""

@@ -8,7 +8,7 @@ from appliance.web.tenants.deletions import DeletionActions
 
 def install(mount: Mount) -> None:
     """Install the pages of tenants and their API."""
-    actions, deletions = TenantActions(mount.platform), DeletionActions(mount.platform)
+    actions, deletions = TenantActions(mount.platform), DeletionActions(mount.platform, mount.ports.tenants)
     mount.add(
         views.blueprint(mount.renderer, actions),
         lifecycle.blueprint(mount.renderer, actions),

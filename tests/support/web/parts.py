@@ -36,10 +36,11 @@ from appliance.web.platform import Platform, Recognizer
 from appliance.web.ports import Ports
 from appliance.web.quarantine.port import QuarantinePort
 from appliance.web.system.port import SystemPort
+from appliance.web.tenants.port import TenantsPort
 from tests.delivery.senders.network import LOCAL
 from tests.support.clock import StubServiceClock
 from tests.support.tenants import provisioner_of
-from tests.support.web.stand_ins import INSTANCE, NoDevices, no_bundle, no_claims, no_refusals, quiet_system
+from tests.support.web.stand_ins import INSTANCE, NoDevices, no_bundle, no_claims, no_copies, no_refusals, quiet_system
 from tests.support.web.tls import NoCertificates
 
 UNLIMITED = CallLimits(per_minute=10_000_000, burst=10_000_000)
@@ -164,6 +165,7 @@ def parts(
         alerts=AlertsPort(reopen_after=86_400.0, retention_days=30, links=AcknowledgeLinks(KEYRING)),
         integrations=IntegrationsPort(KEYRING, network, SENDERS),
         system=SystemPort(snapshot, StubServiceClock(), no_refusals, no_bundle, lambda: None),
+        tenants=TenantsPort(no_copies),
         metrics_text=lambda: b"appliance_messages_total 42.0\n",
         broker_queue=lambda: BrokerQueue(13_210, 200_000),
     )

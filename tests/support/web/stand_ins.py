@@ -14,6 +14,7 @@ from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
+from appliance.leaving.kept_copies import KeptCopy
 from appliance.metrics import Metrics
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
@@ -124,6 +125,11 @@ def quiet_system(clock: SystemClock) -> Snapshot:
         end_to_end=lambda: EndToEnd(24.0, True, (), 60.0, heartbeat=True, called=HeartbeatCall(12.0, True, None)),
         settings={"broker.port": 1883, "database.url": None},
     )
+
+
+async def no_copies() -> Sequence[KeptCopy]:
+    """Keep none."""
+    return ()
 
 
 async def no_bundle() -> bytes:

@@ -1,12 +1,17 @@
 """A tenant is deleted by an operator who is asked twice: pages and API."""
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import psycopg
+import pytest
 
+from appliance.leaving.kept_copies import CopyKind, KeptCopy
 from appliance.people.role import Role
 from tests.support.leaving import fill
 from tests.support.postgres_server import Database
+from tests.support.web import parts
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import calling, dashboard
 
@@ -102,3 +107,46 @@ async def test_with_the_request_the_people_of_the_tenant_are_signed_out(database
         hidden = dict(re.findall(r'type="hidden" name="(typed|version)" value="([^"]+)"', again.text))
         assert (await browser.post(f"/tenants/{TENANT}/delete/confirm", data=hidden)).status_code == 303
         assert (await customer.get("/")).headers["Location"].startswith("/sign-in")
+
+
+async def test_pages_and_api_name_the_copies_that_still_have_its_data(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
+    kept: list[KeptCopy] | None = [
+        KeptCopy(CopyKind.REPLACED, "/data/replaced-1", at),
+        KeptCopy(CopyKind.UPGRADE, "/data/upgrades/1.tar", at, until=at + timedelta(days=30)),
+        KeptCopy(CopyKind.BACKUP, "/backups/1.age", at, newer_backups=2),
+    ]
+
+    async def found() -> Sequence[KeptCopy] | None:
+        return kept
+
+    monkeypatch.setattr(parts, "no_copies", found)
+    fill(database, TENANT)
+    asked, listed = f"/operator/tenants/{TENANT}/deletion", "/operator/tenant-deletions"
+    operator = signed_in(database.conninfo())
+    async with dashboard(database) as served, calling(served, database, Role.OPERATOR) as caller:
+        version = (await caller.ask("GET", asked))["version"]
+        begun = await caller.ask("POST", asked, 202, json={"tenant_id": TENANT, "version": version})
+        assert begun["copies"] == [
+            {"kind": "replaced", "path": "/data/replaced-1", "made_at": "2026-05-01T03:15:02Z"}
+            | {"until": None, "newer_backups": None},
+            {"kind": "upgrade", "path": "/data/upgrades/1.tar", "made_at": "2026-05-01T03:15:02Z"}
+            | {"until": "2026-05-31T03:15:02Z", "newer_backups": None},
+            {"kind": "backup", "path": "/backups/1.age", "made_at": "2026-05-01T03:15:02Z"}
+            | {"until": None, "newer_backups": 2},
+        ]
+        assert (await caller.ask("GET", listed))["items"][0]["copies"] == begun["copies"]
+        async with client(served.url, operator) as browser:
+            for path in ("/tenants/+deletions", f"/tenants/+deletions/{begun['deletion_id']}"):
+                page = (await browser.get(path)).text
+                assert [copy["path"] for copy in begun["copies"] if copy["path"] not in page] == []
+                assert "removed after 2 more nightly backups" in page
+                assert re.search(r"removed after \S+ 31 May 2026", page)
+                assert "stays until somebody removes it" in page
+            kept = None
+            assert "cannot be read now" in (await browser.get(path)).text
+            assert (await caller.ask("GET", f"{listed}/{begun['deletion_id']}"))["copies"] is None
+            kept = []
+            assert "keeps no backup or copy" in (await browser.get(path)).text

@@ -1,0 +1,35 @@
+"""The service that removes copies of before an upgrade once they are too old to go back to.
+
+Enters: the time. Leaves: fewer files in ``upgrades/``. Never: a removal while the clock is in doubt, or before this
+program has run for a while: what ended its predecessor may end it as well, and then people want to go back.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+import trio
+
+from appliance.clock import Clock
+from appliance.runtime.activity import activity
+from appliance.runtime.periodic import First, every
+from appliance.upgrade.copies import prune_old
+
+CHECK_SECONDS = 3600.0
+"""Seconds between two looks, and from the start of the process to the first."""
+
+log = structlog.get_logger(__name__)
+
+
+async def run(data_dir: Path, clock: Clock, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Look every CHECK_SECONDS, without end."""
+
+    async def make_round() -> None:
+        if clock.trusted:
+            now = datetime.fromtimestamp(clock.now(), UTC)
+            for path in await trio.to_thread.run_sync(prune_old, data_dir, now):
+                log.info("removed the copy before an upgrade: it is too old to go back to", file=str(path))
+        activity().doing("keeps the copies of the last upgrades")
+
+    chore = "upgrade copies"
+    await every(CHECK_SECONDS, make_round, chore=chore, first=First.AFTER_INTERVAL, task_status=task_status)

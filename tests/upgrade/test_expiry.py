@@ -1,0 +1,45 @@
+"""Copies of before an upgrade go by their age, but not while the program that came with it may still fail."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from appliance.upgrade import expiry
+from appliance.upgrade.copies import FOLDER, KEPT_FOR, name_of
+from tests.support.clock import DoubtfulClock
+
+AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
+
+
+async def in_place(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Do it here: the clock would jump ahead of a thread."""
+    return work(*arguments)
+
+
+async def test_one_goes_once_the_program_has_run_for_a_while_and_the_clock_is_sure(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - jumps
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = tmp_path / FOLDER / name_of(37, 40, AT)
+    copy.parent.mkdir()
+    copy.touch()
+    monkeypatch.setattr(trio.to_thread, "run_sync", in_place)
+    now = (AT + KEPT_FOR + timedelta(days=1)).timestamp()
+    clock = DoubtfulClock(now, now, trusted=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(expiry.run, tmp_path, clock)
+        await trio.sleep(expiry.CHECK_SECONDS - 1)
+        assert copy.exists(), "this program may still end as its predecessor did"
+        clock.trusted = False
+        await trio.sleep(2)
+        assert copy.exists()
+        clock.trusted = True
+        await trio.sleep(expiry.CHECK_SECONDS)
+        assert not copy.exists()
+        nursery.cancel_scope.cancel()
