@@ -21,7 +21,7 @@ from appliance.failpoints import IN_A_CHECK, VARIABLE
 from appliance.ingest.quarantine import store
 from appliance.ingest.quarantine.store import OPERATOR, Selection
 from appliance.mqtt.client import Client
-from appliance.mqtt.errors import NegativeAckError
+from appliance.mqtt.errors import NegativeAckError, with_reason
 from appliance.reading import Reason
 from appliance.simulate.publish import BrokerAddress
 from appliance.simulate.scenes import DEMO_TENANTS, NOBODY, SCENES, Props, Scene
@@ -173,7 +173,9 @@ class Show:
             try:
                 await self._clients[self._user(scene)].publish(topic, payload)
             except NegativeAckError as refusal:
-                self._shown[scene.reason].note = f"refused by the broker: {refusal.reason_code.name}"
+                self._shown[scene.reason].note = with_reason(
+                    f"refused by the broker: {refusal.reason_code.name}", refusal.reason
+                )
 
     def _post(self, topic: str, payload: bytes) -> None:
         """Post a message. The HTTP status is ignored: the outcome is read from the counters."""

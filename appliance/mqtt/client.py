@@ -374,7 +374,9 @@ class Client:
         )
         answer = await self._subscribing.subscribe([topic_filter])
         if refuses(answer.reason_codes[0]):
-            raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", answer.reason_codes[0])
+            raise NegativeAckError(
+                f"the subscription to {topics.shown(pattern)}", answer.reason_codes[0], answer.reason_str
+            )
         return answer.reason_codes[0]
 
     async def unsubscribe(self, pattern: str) -> None:
@@ -384,7 +386,9 @@ class Client:
         """
         answer = await self._subscribing.unsubscribe([pattern])
         if refuses(answer.reason_codes[0]):
-            raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", answer.reason_codes[0])
+            raise NegativeAckError(
+                f"to end the subscription to {topics.shown(pattern)}", answer.reason_codes[0], answer.reason_str
+            )
 
 
 def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:

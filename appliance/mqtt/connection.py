@@ -13,6 +13,7 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
+from appliance.mqtt.errors import with_reason
 from appliance.mqtt.events import (
     Connected,
     Event,
@@ -334,7 +335,7 @@ class Connection:
 
     def _on_suback(self, event: SubAck) -> None:
         for pattern, code in self.subscriptions.granted(event.packet):
-            self._log_refusal(pattern, code.name)
+            self._log_refusal(pattern, with_reason(code.name, event.packet.reason_str))
         self._send_requests()
         self.review()
 

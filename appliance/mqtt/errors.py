@@ -10,6 +10,9 @@ from mqtt5 import (
     UnsubAckReasonCode,
 )
 
+MOST_TEXT = 300
+"""Characters of a broker's own words that are shown; it may send 65,535 bytes."""
+
 
 class MqttError(Exception):
     """Anything that went wrong between us and a broker; the message is the whole story, for a person to read."""
@@ -54,23 +57,41 @@ class SessionLostError(MqttError):
 
     def __init__(self, messages: int) -> None:
         why = "the broker lost our session, or no longer takes them"
-        super().__init__(f"{why}: whether {messages} message(s) of QoS 2 arrived is not known")
+        super().__init__(f"{why}: whether {counted(messages)} of QoS 2 arrived is not known")
         self.messages = messages
 
 
 class NegativeAckError(MqttError):
-    """The broker answered a PUBLISH, SUBSCRIBE or UNSUBSCRIBE with a reason code of 0x80 or above."""
+    """The broker answered a PUBLISH, SUBSCRIBE or UNSUBSCRIBE with a reason code of 0x80 or above.
+
+    ``reason`` is what the broker says beside the code, None if it says nothing; of several refusals, of the first.
+    """
 
     def __init__(
         self,
         what: str,
         reason_code: PubAckReasonCode | PubRecReasonCode | SubAckReasonCode | UnsubAckReasonCode,
+        reason: str | None,
         refused: int = 1,
     ) -> None:
         text = reason_code.name.lower().replace("_", " ")
-        super().__init__(f"the broker refused {what}: {text}")
+        super().__init__(with_reason(f"the broker refused {what}: {text}", reason))
         self.reason_code = reason_code
+        self.reason = reason
         self.refused = refused
+
+
+def counted(messages: int) -> str:
+    """Return the number of messages with its noun."""
+    return "1 message" if messages == 1 else f"{messages} messages"
+
+
+def with_reason(text: str, reason: str | None) -> str:
+    """Return ``text`` with the broker's own words behind it, on one line and of bounded length, if there are any."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in reason or "").strip()
+    if len(shown) > MOST_TEXT:
+        shown = f"{shown[:MOST_TEXT]}..."
+    return f"{text} ({shown})" if shown else text
 
 
 def sole_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

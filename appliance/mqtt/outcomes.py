@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from mqtt5 import ConnAckReasonCode, DisconnectReasonCode
 
-from appliance.mqtt.errors import ConnectError
+from appliance.mqtt.errors import ConnectError, with_reason
 from appliance.mqtt.events import ConnectRefused, Ending, KeepAliveExpired, PeerDisconnected, ProtocolFailure
 
 
@@ -35,13 +35,13 @@ def describe(outcome: Outcome) -> str:
     """Return why a connection ended, for people."""
     match outcome:
         case ConnectRefused(reason_code, detail):
-            return _joined(f"the broker refused us: {_words(reason_code)}", detail)
+            return with_reason(f"the broker refused us: {_words(reason_code)}", detail)
         case PeerDisconnected(DisconnectReasonCode.SESSION_TAKEN_OVER, _):
             return "another client uses our client id: session taken over"
         case PeerDisconnected(reason_code, detail):
-            return _joined(f"the broker disconnected us: {_words(reason_code)}", detail)
+            return with_reason(f"the broker disconnected us: {_words(reason_code)}", detail)
         case ProtocolFailure(reason_code, detail):
-            return _joined(f"the broker broke the protocol: {_words(reason_code)}", detail)
+            return with_reason(f"the broker broke the protocol: {_words(reason_code)}", detail)
         case KeepAliveExpired(silence):
             return f"nothing heard from the broker for {silence:.1f} s"
         case StreamLost(detail):
@@ -50,10 +50,6 @@ def describe(outcome: Outcome) -> str:
 
 def _words(code: ConnAckReasonCode | DisconnectReasonCode) -> str:
     return code.name.lower().replace("_", " ")
-
-
-def _joined(text: str, detail: str) -> str:
-    return f"{text} ({detail})" if detail else text
 
 
 def taken_over(outcome: Outcome) -> bool:

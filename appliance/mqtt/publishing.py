@@ -11,7 +11,7 @@ from mqtt5 import QoS
 
 from appliance.mqtt import topics
 from appliance.mqtt.connection import Connection
-from appliance.mqtt.errors import NegativeAckError, SessionLostError
+from appliance.mqtt.errors import NegativeAckError, SessionLostError, counted
 from appliance.mqtt.receipts import Receipt
 from appliance.mqtt.states import State
 from appliance.mqtt.terms import MessageProperties
@@ -43,7 +43,7 @@ class Publishing:
         if receipt.in_doubt:
             raise SessionLostError(receipt.in_doubt)
         if receipt.reason_code is not None:
-            raise NegativeAckError(f"{receipt.refused} message(s)", receipt.reason_code, receipt.refused)
+            raise NegativeAckError(counted(receipt.refused), receipt.reason_code, receipt.reason, receipt.refused)
 
     async def _hand_over(
         self,

@@ -15,12 +15,13 @@ class Receipt:
     ``in_doubt`` counts those of QoS 2 of which nobody knows whether they arrived; see ``SessionLostError``.
     """
 
-    __slots__ = ("closed", "done", "in_doubt", "open", "reason_code", "refused")
+    __slots__ = ("closed", "done", "in_doubt", "open", "reason", "reason_code", "refused")
 
     def __init__(self) -> None:
         self.open = 0
         self.refused = self.in_doubt = 0
         self.reason_code: PubAckReasonCode | PubRecReasonCode | None = None  # of the first refusal
+        self.reason: str | None = None  # what the broker says beside it
         self.closed = False  # no more messages are coming
         self.done = trio.Event()
 
@@ -30,12 +31,12 @@ class Receipt:
         if not self.open:
             self.done.set()
 
-    def settle(self, reason_code: PubAckReasonCode | PubRecReasonCode) -> None:
+    def settle(self, reason_code: PubAckReasonCode | PubRecReasonCode, reason: str | None) -> None:
         """Count one answer."""
         if refuses(reason_code):
             self.refused += 1
             if self.reason_code is None:
-                self.reason_code = reason_code
+                self.reason_code, self.reason = reason_code, reason
         self.end()
 
     def end(self) -> None:
@@ -63,7 +64,7 @@ class Receipts:
         for packet in packets:
             receipt = self._open.pop(packet.packet_id, None)
             if receipt is not None:
-                receipt.settle(packet.reason_code)
+                receipt.settle(packet.reason_code, packet.reason_str)
 
     def complete(self, packets: Iterable[PubCompPacket]) -> None:
         """Settle messages of QoS 2 whose exchange is over: they arrived, whatever the PUBCOMP says."""
@@ -79,7 +80,7 @@ class Receipts:
             if receipt is None:
                 continue
             if packet_id in resumption.refused:
-                receipt.settle(PubAckReasonCode.IMPLEMENTATION_SPECIFIC_ERROR)
+                receipt.settle(PubAckReasonCode.IMPLEMENTATION_SPECIFIC_ERROR, None)
             else:
                 receipt.in_doubt += packet_id in resumption.in_doubt or packet_id in resumption.withdrawn
                 receipt.end()

@@ -55,7 +55,7 @@ async def test_a_refused_message_raises_with_its_reason(broker: ScriptedBroker, 
         peer = await broker.peer()
 
         async def publish() -> None:
-            with pytest.raises(NegativeAckError, match=r"2 message.* not authorized") as caught:
+            with pytest.raises(NegativeAckError, match=r"refused 2 messages: not authorized \(by rule 7\)$") as caught:
                 await client.publish_many([("a", b""), ("b", b""), ("c", b"")])
             assert caught.value.refused == 2
             assert caught.value.reason_code == PubAckReasonCode.NOT_AUTHORIZED
@@ -64,7 +64,15 @@ async def test_a_refused_message_raises_with_its_reason(broker: ScriptedBroker, 
         no = PubAckReasonCode.NOT_AUTHORIZED
         for reason in (no, PubAckReasonCode.SUCCESS, no):
             packet = await peer.expect(PublishPacket)
-            await peer.send(PubAckPacket(packet.packet_id or 0, reason_code=reason))
+            words = "by rule 7" if packet.topic == "a" else "by rule 8"
+            await peer.send(PubAckPacket(packet.packet_id or 0, reason_code=reason, reason_str=words))
+
+
+def test_the_brokers_own_words_are_one_line_of_bounded_length() -> None:
+    no = PubAckReasonCode.QUOTA_EXCEEDED
+    assert str(NegativeAckError("1 message", no, None)) == "the broker refused 1 message: quota exceeded"
+    assert str(NegativeAckError("it", no, " \x7fa\nb\u2028c ")) == "the broker refused it: quota exceeded (a b c)"
+    assert len(str(NegativeAckError("it", no, "x" * 65_535))) < 400
 
 
 async def test_no_more_are_under_way_than_the_broker_takes(broker: ScriptedBroker, autojump_clock: MockClock) -> None:
