@@ -373,11 +373,9 @@ class Client:
             retain_handling=retain_handling,
         )
         answer = await self._subscribing.subscribe([topic_filter])
-        if refuses(answer.reason_codes[0]):
-            raise NegativeAckError(
-                f"the subscription to {topics.shown(pattern)}", answer.reason_codes[0], answer.reason_str
-            )
-        return answer.reason_codes[0]
+        if refuses(code := answer.reason_codes[0]):
+            raise NegativeAckError(f"the subscription to {topics.shown(pattern)}", code, answer.reason_str)
+        return code
 
     async def unsubscribe(self, pattern: str) -> None:
         """End a subscription; returns once the broker has. Raises NegativeAckError when it refuses: it stays then.
@@ -385,10 +383,8 @@ class Client:
         Cancelled after it was sent, it ends the subscription nevertheless.
         """
         answer = await self._subscribing.unsubscribe([pattern])
-        if refuses(answer.reason_codes[0]):
-            raise NegativeAckError(
-                f"to end the subscription to {topics.shown(pattern)}", answer.reason_codes[0], answer.reason_str
-            )
+        if refuses(code := answer.reason_codes[0]):
+            raise NegativeAckError(f"to end the subscription to {topics.shown(pattern)}", code, answer.reason_str)
 
 
 def _transport(hostname: str | None, port: int, unix_socket: str | None, transport: Transport | None) -> Transport:
