@@ -11,24 +11,13 @@ import pytest
 import appliance
 from appliance.cli.program import first_error, report
 from appliance.errors import ApplianceError, ConfigurationError, ServiceEndedError
+from tests.support.program import run_program
 from tests.support.project import ROOT
-
-
-def _run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "appliance", *arguments],
-        cwd=cwd,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
 
 
 def test_usage_errors_are_one_line_and_exit_2(tmp_path: Path) -> None:
     for arguments in (["rnu"], ["version", "--jsn"], ["version", "more"], ["--configs", "x", "version"]):
-        done = _run(*arguments, cwd=tmp_path)
+        done = run_program(*arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("error: ")
         assert done.stderr.endswith("--help)\n")
@@ -36,20 +25,20 @@ def test_usage_errors_are_one_line_and_exit_2(tmp_path: Path) -> None:
 
 
 def test_configuration_errors_are_one_line_and_exit_2(tmp_path: Path) -> None:
-    done = _run("check-config", cwd=tmp_path, APPLIANCE_WEB_PROT="1")
+    done = run_program("check-config", cwd=tmp_path, APPLIANCE_WEB_PROT="1")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: $APPLIANCE_WEB_PROT: unknown variable; the nearest is $APPLIANCE_WEB_PORT\n"
 
 
 def test_no_arguments_show_help_and_exit_2(tmp_path: Path) -> None:
-    done = _run(cwd=tmp_path)
+    done = run_program(cwd=tmp_path)
     assert done.returncode == 2
     assert "check-config" in done.stdout + done.stderr
 
 
 def test_version_needs_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "appliance.toml").write_text("broken")
-    done = _run("version", cwd=tmp_path)
+    done = run_program("version", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith(f"appliance {appliance.__version__} ")
 

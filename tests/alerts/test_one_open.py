@@ -1,45 +1,23 @@
 """P13: of one tenant and fingerprint, one alert at a time is not closed, whoever opens it and however many at once."""
 
-import subprocess
-import sys
 from collections import Counter
 
-import msgspec
 import psycopg
 import pytest
 
 from tests.alerts.contender import FINGERPRINT
 from tests.support.alerts import add_alert
+from tests.support.contenders import PROCESSES, contend
 from tests.support.postgres_server import Database
 from tests.support.tenants import INGEST, TENANT, add_tenant, ingest
 
-PROCESSES = 2
 CALLERS = 50
 """In each process."""
 
 
-def contend(database: Database, rounds: int) -> Counter[str]:
+def open_and_close(database: Database, rounds: int) -> Counter[str]:
     """Two processes with fifty callers each; what became of all tries."""
-    command = [sys.executable, "-m", "tests.alerts.contender", database.conninfo(INGEST), str(CALLERS), str(rounds)]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        line = ""
-        while line.strip() != "ready":
-            line = process.stdout.readline()
-            assert line, "a contender ended early"
-    outcomes: Counter[str] = Counter()
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        outcomes.update(msgspec.json.decode(output.splitlines()[-1], type=list[str]))
-    return outcomes
+    return contend("tests.alerts.contender", database.conninfo(INGEST), str(CALLERS), str(rounds))
 
 
 def statuses(database: Database) -> Counter[str]:
@@ -51,7 +29,7 @@ def statuses(database: Database) -> Counter[str]:
 async def test_a_hundred_callers_in_two_processes_open_one_alert(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection, TENANT)
-    outcomes = contend(database, rounds=1)
+    outcomes = open_and_close(database, rounds=1)
     assert outcomes == {"opened": 1, "there": PROCESSES * CALLERS - 1}
     assert statuses(database) == {"OPEN": 1}
 
@@ -59,7 +37,7 @@ async def test_a_hundred_callers_in_two_processes_open_one_alert(database: Datab
 async def test_opened_and_closed_by_all_at_once_no_two_are_ever_open(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection, TENANT)
-    outcomes = contend(database, rounds=4)
+    outcomes = open_and_close(database, rounds=4)
     found = statuses(database)
     assert outcomes["opened"] + outcomes["there"] == PROCESSES * CALLERS * 4
     assert found["OPEN"] <= 1

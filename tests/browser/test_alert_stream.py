@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from appliance.people.role import Role
 from appliance.web.access.gate import HEADER
 from tests.browser.test_quarantine import publish
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.web.accounts import sign_browser_in, signed_in
 
 PATIENCE = 20_000
@@ -23,12 +23,8 @@ TENANT = "stream"
 @pytest.fixture
 def running() -> Iterator[ApplianceProcess]:
     """A whole appliance, with its own Postgres and broker."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         yield process
-    finally:
-        process.close()
 
 
 def test_a_breach_appears_on_the_open_page_and_the_way_back_closes_it(

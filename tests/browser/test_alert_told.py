@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.http_sink import HttpSink, answers, in_turn, sink_in_thread
 from tests.support.publisher import TENANT
 from tests.support.web.accounts import sign_browser_in, signed_in
@@ -23,13 +23,9 @@ LATER = "Retry-After: 600"
 @pytest.fixture
 def running() -> Iterator[ApplianceProcess]:
     """An appliance that may send to this machine."""
-    process = ApplianceProcess({"APPLIANCE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"})
-    try:
-        process.start()
+    with started({"APPLIANCE_DELIVERY_ALLOW_NETWORKS": "127.0.0.0/8"}) as process:
         process.tenant(TENANT)
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture

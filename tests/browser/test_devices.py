@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.web.accounts import sign_browser_in, signed_in
 from tests.support.web.browser import Watched
 
@@ -26,13 +26,9 @@ PATIENCE = 30
 @pytest.fixture(scope="module")
 def running() -> Iterator[ApplianceProcess]:
     """An appliance with a tenant of ten seats."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant("acme", seats=10)
         yield process
-    finally:
-        process.close()
 
 
 def publish(line: str) -> int:

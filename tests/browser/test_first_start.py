@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from appliance.people.role import Role
-from tests.support.appliance_process import EMAIL, PASSWORD, ApplianceProcess
+from tests.support.appliance_process import EMAIL, PASSWORD, ApplianceProcess, started
 from tests.support.web.accounts import sign_browser_in, signed_in
 from tests.support.web.browser import Watched
 
@@ -23,24 +23,16 @@ HERON = "a heron in a wet field"
 @pytest.fixture
 def running() -> Iterator[ApplianceProcess]:
     """An appliance that nobody has set up."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture(scope="module")
 def working() -> Iterator[ApplianceProcess]:
     """An appliance that somebody has set up."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.set_up("Acme Farms")
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture(params=[True, False], ids=["with script", "without script"])

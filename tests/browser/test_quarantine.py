@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from appliance.people.role import Role
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.web.accounts import sign_browser_in, signed_in
 
 SECONDS = 1000
@@ -22,12 +22,8 @@ PATIENCE = 20.0
 @pytest.fixture(scope="module")
 def running() -> Iterator[ApplianceProcess]:
     """A whole appliance, with its own Postgres and broker."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         yield process
-    finally:
-        process.close()
 
 
 def publish(running: ApplianceProcess, tenant: str, device: str, payload: str) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from structlog.testing import capture_logs
 from appliance.cli import cli
 from appliance.cli.program import first_error
 from appliance.errors import ApplianceError
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
 
@@ -42,14 +43,10 @@ TENANT_ROW = {
 @pytest.fixture(scope="module")
 def running() -> Iterator[ApplianceProcess]:
     """One appliance for all commands here; each test has a tenant of its own."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant("demo", seats=10)
         process.command("device", "add", "demo", "first")
         yield process
-    finally:
-        process.close()
 
 
 def text(where: ApplianceProcess, *arguments: str, given: str | None = None) -> str:
@@ -340,8 +337,7 @@ def process(where: ApplianceProcess, *arguments: str) -> "subprocess.CompletedPr
 
 def test_with_the_appliance_down_its_database_is_started_for_the_command() -> None:
     """Also before the very first start; what is made then works at the next one."""
-    away = ApplianceProcess()
-    try:
+    with closing(ApplianceProcess()) as away:
         done = process(away, "tenant", "add", "early", "--json")
         assert (done.returncode, done.stderr) == (0, "")
         claim = json.loads(done.stdout)
@@ -351,20 +347,13 @@ def test_with_the_appliance_down_its_database_is_started_for_the_command() -> No
         away.start()
         assert [row["tenant_id"] for row in ask(away, "tenant", "list")] == ["early"], "no other one is made"
         assert publish(away, "early", claim["claim_password"], "tenant/early/device/d/telemetry") == 0
-    finally:
-        away.close()
 
 
 def test_an_external_database_serves_as_well(database: Database, tmp_path: Path) -> None:
-    away = ApplianceProcess()
-    try:
-        away.settings["APPLIANCE_DATABASE_URL"] = (
-            f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-        )
+    with closing(ApplianceProcess()) as away:
+        away.settings["APPLIANCE_DATABASE_URL"] = database.url
         assert ask(away, "tenant", "add", "acme")["claim_username"] == "acme"
         assert not away.data_dir.exists()
         away.settings["APPLIANCE_DATABASE_URL"] = f"postgresql://postgres@/x?host={tmp_path}"
         with pytest.raises(ApplianceError, match="the database cannot be reached"):
             ask(away, "tenant", "list")
-    finally:
-        away.close()

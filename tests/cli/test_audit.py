@@ -112,8 +112,9 @@ def test_every_command_that_changes_something_has_its_audit_row_in_its_transacti
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where an export is written
-    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | {"APPLIANCE_DATABASE_URL": url}
+    environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | {
+        "APPLIANCE_DATABASE_URL": database.url
+    }
     wrong = []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in GROUND:

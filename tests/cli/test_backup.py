@@ -21,7 +21,7 @@ from appliance.failpoints import NAMES, VARIABLE
 from appliance.service_clock import machine, record
 from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
 from tests.support import fork_server
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
 from tests.support.small_volume import small_volume
@@ -35,14 +35,10 @@ MEMORY = 100_000_000
 @pytest.fixture(scope="module")
 def running() -> Iterator[ApplianceProcess]:
     """An appliance that runs, with a tenant and a device."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant("fleet")
         process.command("device", "add", "fleet", "d")
         yield process
-    finally:
-        process.close()
 
 
 @pytest.fixture
@@ -165,8 +161,12 @@ def test_in_doubt_of_the_clock_none_is_removed(database: Database, folder: Path,
     record.write(tmp_path / "data", Recorded(now, Doubt(Cause.OFF, at - 60)))
     old = f"appliance-{instance}-20250101T023000Z.age"
     (folder / old).write_bytes(b"kept")
-    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    env = {**os.environ, "APPLIANCE_DATA_DIR": str(tmp_path / "data"), "APPLIANCE_DATABASE_URL": url, **into(folder)}
+    env = {
+        **os.environ,
+        "APPLIANCE_DATA_DIR": str(tmp_path / "data"),
+        "APPLIANCE_DATABASE_URL": database.url,
+        **into(folder),
+    }
     env |= {"APPLIANCE_BACKUP_PASSPHRASE": PASSPHRASE, "APPLIANCE_BACKUP_KEEP": "1"}
     done = fork_server.programs().run("appliance", ["backup", "--json"], env=env, seconds=120)
     assert done.returncode == 0, done.stderr

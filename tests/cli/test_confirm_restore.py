@@ -1,5 +1,7 @@
 """``appliance confirm-restore``: notices are sent again, once, with a row in the audit."""
 
+from contextlib import closing
+
 import psycopg
 
 from tests.cli.test_administration import ask
@@ -11,15 +13,10 @@ from tests.support.postgres_server import Database
 def test_the_hold_is_ended_once_and_recorded(database: Database) -> None:
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         connection.execute("INSERT INTO restores (restored_at, made_at) VALUES (now(), now() - interval '1 day')")
-    process = ApplianceProcess()
-    process.settings["APPLIANCE_DATABASE_URL"] = (
-        f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    )
-    try:
+    with closing(ApplianceProcess()) as process:
+        process.settings["APPLIANCE_DATABASE_URL"] = database.url
         assert ask(process, "confirm-restore") == {"confirmed": True, "released": 0}
         assert ask(process, "confirm-restore") == {"confirmed": False, "released": 0}
-    finally:
-        process.close()
     assert look(database, "SELECT action, actor_kind FROM audit_log WHERE action = 'restore.confirm'") == [
         ("restore.confirm", "command")
     ]

@@ -26,9 +26,8 @@ def run(
     database: Database, *arguments: str, typed: str | None = None, data_dir: Path | None = None
 ) -> click.testing.Result:
     """Run ``appliance tenant ...`` on the database."""
-    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
     environ: dict[str, Any] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-    environ["APPLIANCE_DATABASE_URL"] = url
+    environ["APPLIANCE_DATABASE_URL"] = database.url
     if data_dir is not None:
         environ["APPLIANCE_DATA_DIR"] = str(data_dir)
     with capture_logs():

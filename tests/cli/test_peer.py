@@ -1,6 +1,7 @@
 """``appliance peer``: the appliances on a database, and the removal of one that is away."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -22,12 +23,9 @@ def administered(database: Database) -> Iterator[ApplianceProcess]:
         VALUES ('aa', now() - interval '1 day', now() - interval '2 hours'), ('bb', now() - interval '1 day', now())
         """,
     )
-    process = ApplianceProcess()
-    process.settings["APPLIANCE_DATABASE_URL"] = (
-        f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    )
-    yield process
-    process.close()
+    with closing(ApplianceProcess()) as process:
+        process.settings["APPLIANCE_DATABASE_URL"] = database.url
+        yield process
 
 
 def test_peers_are_listed_with_those_that_are_away(administered: ApplianceProcess) -> None:

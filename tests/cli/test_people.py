@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.support.appliance_process import CSRF, ApplianceProcess
+from tests.support.appliance_process import CSRF, ApplianceProcess, started
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
@@ -24,13 +24,9 @@ PASSWORD = "a heron in a wet field"
 @pytest.fixture(scope="module")
 def running() -> Iterator[ApplianceProcess]:
     """One appliance for all commands here; each test has users of its own."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant("acme")
         yield process
-    finally:
-        process.close()
 
 
 def run(where: ApplianceProcess, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":

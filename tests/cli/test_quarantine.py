@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from appliance.cli import cli
 from appliance.cli.program import first_error
 from appliance.errors import Conflict, NotFound
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.pipeline import Message, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
 
@@ -45,8 +45,7 @@ def answer(result: Result) -> Any:
 @pytest.fixture
 def run(database: Database) -> Run:
     """Commands on an external database that no appliance works on."""
-    server = database.server.socket_dir
-    return runner({"APPLIANCE_DATABASE_URL": f"postgresql://postgres@/{database.name}?host={server}"})
+    return runner({"APPLIANCE_DATABASE_URL": database.url})
 
 
 @pytest.fixture
@@ -163,13 +162,9 @@ def test_a_time_that_is_none_is_refused(run: Run, time: str) -> None:
 @pytest.fixture
 def running() -> Iterator[ApplianceProcess]:
     """A running appliance."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant("demo")
         yield process
-    finally:
-        process.close()
 
 
 def test_a_running_appliance_does_the_work(running: ApplianceProcess) -> None:

@@ -21,8 +21,7 @@ DAY = 86_400.0
 
 def invoke(folder: Path, database: Database, *arguments: str) -> Result:
     environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    environ |= {"APPLIANCE_DATA_DIR": str(folder), "APPLIANCE_DATABASE_URL": url}
+    environ |= {"APPLIANCE_DATA_DIR": str(folder), "APPLIANCE_DATABASE_URL": database.url}
     return CliRunner().invoke(cli, ["subscription", *arguments], env=environ)
 
 

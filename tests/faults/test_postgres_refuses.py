@@ -15,7 +15,7 @@ import trio
 
 from appliance.db.roles import OWNER
 from tests.support.accounting import look
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.postgres_server import TEMPLATE, PostgresServer, create_database, make_template
 from tests.support.publisher import TENANT, Entry, Publisher, client, stored
 
@@ -35,15 +35,11 @@ def server() -> Iterator[PostgresServer]:
 def fed(server: PostgresServer) -> Iterator[ApplianceProcess]:
     """An appliance on a database of the server."""
     database = create_database(server, template=TEMPLATE, owner=OWNER)
-    url = f"postgresql://postgres@/{database.name}?host={server.socket_dir}"
-    process = ApplianceProcess({"APPLIANCE_DATABASE_URL": url, "APPLIANCE_DATABASE_POOL_SIZE": "4"})
-    try:
-        process.start()
+    url = database.url
+    with started({"APPLIANCE_DATABASE_URL": url, "APPLIANCE_DATABASE_POOL_SIZE": "4"}) as process:
         process.tenant(TENANT)
         yield process
         assert "Traceback" not in process.log.read_text()
-    finally:
-        process.close()
 
 
 class Sending:

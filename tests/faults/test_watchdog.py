@@ -63,7 +63,7 @@ def elsewhere(
     process = ApplianceProcess(
         {
             "APPLIANCE_BROKER_URL": f"mqtt://{broker.host}:{broker.port}",
-            "APPLIANCE_DATABASE_URL": f"postgresql://postgres@/{database.name}?host={postgres_server.socket_dir}",
+            "APPLIANCE_DATABASE_URL": database.url,
             "APPLIANCE_DELIVERY_HEARTBEAT_SECONDS": str(LONGER_INTERVAL),
         }
     )

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -298,6 +299,14 @@ class ApplianceProcess:
         return found
 
 
+@contextmanager
+def started(settings: dict[str, str] | None = None) -> Iterator[ApplianceProcess]:
+    """Start an appliance for the block, with its own Postgres and broker unless ``settings`` name others."""
+    with closing(ApplianceProcess(settings)) as process:
+        process.start()
+        yield process
+
+
 @functools.cache
 def empty_cluster() -> Path:
     """Return a Postgres cluster with our schema and no rows: copying it is ten times as fast as making one."""
@@ -317,8 +326,5 @@ def _remove_empty_cluster() -> Iterator[None]:
 @pytest.fixture
 def appliance() -> Iterator[ApplianceProcess]:
     """An appliance that is not started yet."""
-    process = ApplianceProcess()
-    try:
+    with closing(ApplianceProcess()) as process:
         yield process
-    finally:
-        process.close()

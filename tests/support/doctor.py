@@ -54,7 +54,7 @@ class Patient:
         self.database = database
         self.environ = {
             "APPLIANCE_DATA_DIR": str(folder),
-            "APPLIANCE_DATABASE_URL": f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}",
+            "APPLIANCE_DATABASE_URL": database.url,
             "APPLIANCE_WEB_PORT": "0",
             "APPLIANCE_BROKER_PORT": "0",
             "APPLIANCE_WEB_PUBLIC_URL": "http://appliance.example:8080",

@@ -192,6 +192,11 @@ class Database:
         return self.server.conninfo(self.name, role or SUPERUSER)
 
     @property
+    def url(self) -> str:
+        """As ``database.url`` names it, for the superuser."""
+        return f"postgresql://{SUPERUSER}@/{self.name}?host={self.server.socket_dir}"
+
+    @property
     def endpoint(self) -> Endpoint:
         """The same as the product knows it."""
         return Endpoint.local(self.server.socket_dir, self.server.port, self.name)

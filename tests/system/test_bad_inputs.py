@@ -27,7 +27,7 @@ from appliance.mqtt.client import Client
 from appliance.mqtt.errors import NegativeAckError
 from appliance.reading import Reason
 from tests.support.accounting import Snapshot, look, watching_accounting
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.busy import within
 from tests.support.http_caller import Answer, Caller
 from tests.support.publisher import TENANT, client
@@ -41,9 +41,7 @@ CASES = cases()
 @pytest.fixture(scope="module")
 def serving() -> Iterator[ApplianceProcess]:
     """The appliance, with a tenant whose claim user may speak for any new device."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant(TENANT)
         yield process
         assert process.process is not None
@@ -51,8 +49,6 @@ def serving() -> Iterator[ApplianceProcess]:
         log = process.log.read_text()
         assert "Traceback" not in log, log[-6000:]
         assert "INTERNAL_ERROR" not in log
-    finally:
-        process.close()
 
 
 def topic(device: str, kind: str = "telemetry") -> str:

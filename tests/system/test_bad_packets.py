@@ -22,7 +22,7 @@ from appliance.devices.seats import changes
 from appliance.mqtt.client import Client
 from appliance.mqtt.errors import ConnectError
 from tests.support.accounting import look
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.busy import within
 from tests.support.http_caller import Caller
 from tests.support.processes import child
@@ -38,9 +38,7 @@ CROWD = 200
 
 @pytest.fixture(scope="module")
 def serving() -> Iterator[ApplianceProcess]:
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant(TENANT)
         yield process
         assert process.process is not None
@@ -49,8 +47,6 @@ def serving() -> Iterator[ApplianceProcess]:
         assert "Traceback" not in log, log[-6000:]
         identity = json.loads((process.data_dir / "instance.json").read_text())
         assert identity["mqtt_client_id"] not in log, "M22: who knows it can take our session over"
-    finally:
-        process.close()
 
 
 def topic(device: str) -> bytes:

@@ -1,6 +1,7 @@
 """A whole appliance at a broker of others, by TLS with certificates on both sides, and by WebSocket under TLS."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +24,8 @@ TOPIC = "tenant/fleet/device/d-1/telemetry"
 @pytest.fixture
 def appliance() -> Iterator[ApplianceProcess]:
     """An appliance that is not started yet."""
-    process = ApplianceProcess()
-    try:
+    with closing(ApplianceProcess()) as process:
         yield process
-    finally:
-        process.close()
 
 
 def stored(appliance: ApplianceProcess) -> set[int]:

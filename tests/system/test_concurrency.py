@@ -71,8 +71,7 @@ class Peers:
 def peers(postgres_server: PostgresServer, database_template: str) -> Iterator[Peers]:
     """Two appliances that serve; the tests share them, each with a tenant of its own."""
     database = create_database(postgres_server, template=database_template, owner="appliance_owner")
-    url = f"postgresql://postgres@/{database.name}?host={postgres_server.socket_dir}"
-    first, second = (ApplianceProcess({"APPLIANCE_DATABASE_URL": url}) for _ in range(2))
+    first, second = (ApplianceProcess({"APPLIANCE_DATABASE_URL": database.url}) for _ in range(2))
     try:
         for process in (first, second):
             process.launch()

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.support.accounting import look
-from tests.support.appliance_process import ApplianceProcess
+from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.http_caller import Caller
 from tests.support.publisher import TENANT, client
 
@@ -17,13 +17,9 @@ NUMBERS = [b'{"n":%d}' % number for number in range(BURST)]
 @pytest.fixture(scope="module")
 def serving() -> Iterator[ApplianceProcess]:
     """One appliance for all of them."""
-    process = ApplianceProcess()
-    try:
-        process.start()
+    with started() as process:
         process.tenant(TENANT)
         yield process
-    finally:
-        process.close()
 
 
 def topic(device: str, kind: str = "telemetry") -> str:

@@ -31,7 +31,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def peers(database: Database) -> Iterator[tuple[ApplianceProcess, ApplianceProcess]]:
-    url = {"APPLIANCE_DATABASE_URL": f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"}
+    url = {"APPLIANCE_DATABASE_URL": database.url}
     first, second = ApplianceProcess({**url, **SETTINGS}), ApplianceProcess({**url, **SETTINGS})
     try:
         first.launch()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.appliance_process import ApplianceProcess, SetUp, set_up_by
+from tests.support.appliance_process import ApplianceProcess, SetUp, set_up_by, started
 from tests.support.documents import commands
 from tests.support.project import ROOT
 
@@ -29,12 +29,8 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def secured() -> Iterator[ApplianceProcess]:
     """An appliance that speaks TLS to people and devices."""
-    started = ApplianceProcess(ENVIRONMENT)
-    try:
-        started.start()
-        yield started
-    finally:
-        started.close()
+    with started(ENVIRONMENT) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,7 @@ STEP = "CREATE TABLE newer (n integer);"
 @pytest.fixture
 def old(database: Database) -> Iterator[ApplianceProcess]:
     """An appliance on an external database, not started yet."""
-    url = f"postgresql://postgres@/{database.name}?host={database.server.socket_dir}"
-    process = ApplianceProcess({"APPLIANCE_DATABASE_URL": url})
+    process = ApplianceProcess({"APPLIANCE_DATABASE_URL": database.url})
     yield process
     process.close()
 

@@ -1,12 +1,9 @@
 """New devices: who is made, who is refused, and that neither crowd nor company changes the sum."""
 
-import subprocess
-import sys
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 import trio
@@ -23,6 +20,7 @@ from appliance.reading import HELD_REASONS, Reason, Refusal
 from appliance.subscriptions import rows as subscription_rows
 from appliance.subscriptions.lifecycle import SubscriptionType
 from tests.support.busy import within
+from tests.support.contenders import contend
 from tests.support.postgres_server import Database
 from tests.support.tenants import (
     BY,
@@ -41,45 +39,17 @@ from tests.support.tenants import (
     sell,
 )
 
-PROCESSES = 2
 
-
-def contend(database: Database, callers: int, devices: list[str]) -> Counter[str]:
+def announce_at_once(database: Database, callers: int, devices: list[str]) -> Counter[str]:
     """``callers`` in each of two processes announce ``devices``; what became of all the first messages."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.devices.registry.contender",
-        database.conninfo(INGEST),
-        str(callers),
-        ",".join(devices),
-    ]
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(PROCESSES)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        line = ""
-        while line.strip() != "ready":
-            line = process.stdout.readline()
-            assert line, "a contender ended early"
-    answers: Counter[str] = Counter()
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        output, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        answers.update(msgspec.json.decode(output.splitlines()[-1], type=list[str]))
-    return answers
+    return contend("tests.devices.registry.contender", database.conninfo(INGEST), str(callers), ",".join(devices))
 
 
 async def test_a_hundred_first_messages_of_one_device_in_two_processes_take_one_seat(database: Database) -> None:
     async with ingest(database) as connection:
         await add_tenant(connection)
         sold = await sell(connection, 10)
-        answers = contend(database, 50, ["new"])
+        answers = announce_at_once(database, 50, ["new"])
         assert answers == {sold.subscription_id: 100}
         assert await rows(connection, "SELECT device_id, status FROM device_registry") == [("new", "ACTIVE")]
         assert await seats_taken(connection) == [1]
@@ -94,7 +64,7 @@ async def test_fifty_new_devices_on_twenty_free_seats_take_twenty(database: Data
         main = await sell(connection, 10)
         addon = await sell(connection, 10, SubscriptionType.ADDON)
         devices = [f"d{number}" for number in range(50)]
-        answers = contend(database, 2, devices)
+        answers = announce_at_once(database, 2, devices)
         assert answers == {
             main.subscription_id: 10 * 4,
             addon.subscription_id: 10 * 4,
