@@ -9,8 +9,9 @@ from appliance.ingest.admission import Admission
 from appliance.ingest.batch import Batch, Charge
 from appliance.ingest.limits.terms import NotedAllowance
 from appliance.reading import Reason, Refusal
-from tests.ingest.test_admission import KEY, NOW, SECOND, TOPIC, Everyone, Message, admission, admit
+from tests.support.admission import KEY, NOW, SECOND, TOPIC, Everyone, admission, admit
 from tests.support.limiter import limiter_of
+from tests.support.pipeline import Message
 
 
 def delayed(number: int, age: float = 60) -> tuple[str, bytes]:

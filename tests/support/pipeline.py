@@ -21,7 +21,7 @@ from appliance.devices.live.state_book import StateBook
 from appliance.devices.live.state_observer import DeviceStateObserver
 from appliance.devices.registry.cache import Registry
 from appliance.ingest.admission import Admission
-from appliance.ingest.batch import Settlement, Submission, Verdict
+from appliance.ingest.batch import Accepted, Settlement, Submission, Verdict
 from appliance.ingest.charging import Charging
 from appliance.ingest.limits.allowances import AllowanceNotes, NotedAllowances, TenantAllowances
 from appliance.ingest.limits.limiter import Limiter
@@ -32,11 +32,15 @@ from appliance.ingest.summary import BatchSummary
 from appliance.ingest.telemetry.kept_since import KeptSince
 from appliance.ingest.writer import Writer
 from appliance.metrics import Metrics
+from appliance.reading import Reason, Refusal
 from tests.support.limiter import limiter_of
 from tests.support.postgres_server import Database
 from tests.support.tenants import GRACE, add_tenant, ingest, provisioner_of, sell
 
 TENANT = "acme"
+STORED, DUPLICATE = Accepted.STORED, Accepted.DUPLICATE
+POISON = "ALTER TABLE telemetry ADD CONSTRAINT no_poison CHECK (metrics->>'poison' IS NULL)"
+"""Has Postgres refuse each reading with the metric ``poison``."""
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.005
 SOON = 0.02
@@ -222,3 +226,26 @@ def ledger_sums(database: Database) -> dict[str, int]:
     assert in_table + found.pop("partition_dropped") == found["stored"] + found["replayed"]
     assert counted == found["refused"]
     return found
+
+
+def timed(number: int, device: str = "d-1") -> Message:
+    """A message with a time of its own, told apart by its number."""
+    return telemetry(device, b'{"ts":%d,"n":%d}' % (int(time.time()) - 600, number))
+
+
+def reasons(verdicts: list[Verdict]) -> list[Reason]:
+    """Return why messages were refused, in their order."""
+    return [verdict.reason for verdict in verdicts if isinstance(verdict, Refusal)]
+
+
+def fail_times(database: Database, times: int, sqlstate: str, table: str = "ingest_ledger") -> None:
+    """The next ``times`` statements that insert into ``table`` fail; a sequence counts, for it survives a rollback."""
+    arrange(
+        database,
+        "CREATE SEQUENCE IF NOT EXISTS failures",
+        "GRANT USAGE ON failures TO PUBLIC",
+        f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('failures') <= {times} THEN"
+        f" RAISE EXCEPTION 'made to fail' USING ERRCODE = '{sqlstate}'; END IF; RETURN NULL; END $$",
+        "GRANT EXECUTE ON FUNCTION fail() TO PUBLIC",
+        f"CREATE TRIGGER fail BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    )

@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 import trio
 
 from appliance.clock import SystemClock
 from appliance.config import Ingest, Retention
+from appliance.devices.seats import changes as seats
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine.replayer import Replayer
 from appliance.ingest.quarantine.replays import Replay
@@ -26,6 +28,8 @@ from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE
 
 ALL = Selection(tenant_id=TENANT)
+in_small_slices = pytest.mark.usefixtures("small_slices")
+"""Marks a test whose replays take ten messages a slice."""
 
 
 def replayer(stack: IngestStack, instance: str = "one") -> Replayer:
@@ -90,3 +94,12 @@ async def crowded(database: Database, devices: int, each: int = 1) -> AsyncItera
         ]
         await stack.send(*messages)
         yield stack
+
+
+async def approve(stack: IngestStack, device_id: str) -> None:
+    """Approve a device, and have the registry read it anew."""
+    async with stack.pool.connection() as connection:
+        await seats.approve(
+            connection, TENANT, device_id, replace(BY, now=datetime.now(UTC), settled=datetime.now(UTC)), grace=GRACE
+        )
+    stack.registry.forget()

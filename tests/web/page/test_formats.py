@@ -115,3 +115,23 @@ def test_a_time_in_a_list_has_its_day_unless_it_is_today() -> None:
     assert formats.moment_of(noon, noon + 60, UTC) == "12:00:00"
     assert formats.moment_of(noon, noon + 86_400, UTC) == "23 Nov 12:00:00"
     assert formats.day(noon, UTC) == "23 Nov 2026"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (4200, "4 kB"),
+        (412_000_000, "412 MB"),
+        (31.2e9, "31.2 GB"),
+        (2e15, "2,000 TB"),
+    ],
+)
+def test_sizes_read_well(value: float, text: str) -> None:
+    assert formats.size(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0004, "0.4"), (0.0061, "6.1"), (0.084, "84"), (1.25, "1,250")])
+def test_milliseconds_read_well(seconds: float, text: str) -> None:
+    assert formats.milliseconds(seconds) == text
