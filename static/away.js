@@ -7,7 +7,7 @@ const here = location.pathname + location.search;
 
 async function again() {
   try {
-    const answer = await fetch(here);
+    const answer = await fetch(here, { redirect: "manual" }); // under TLS by now, the address leads to another origin
     if (answer.status !== 503) {
       location.replace(here);
       return;

@@ -172,6 +172,7 @@
       if (csv) csv.href = same ? ownCsv : address(ownCsv, view).href;
     } catch (error) {
       if (error.name === "AbortError") return;
+      document.dispatchEvent(new Event("appliance:unanswered"));
       problem.hidden = false;
     }
     figure.removeAttribute("aria-busy");

@@ -100,6 +100,7 @@
         location.reload(); // to the sign-in
         return;
       }
+      document.dispatchEvent(new Event("appliance:unanswered"));
       again = setTimeout(connect, wait * (0.75 + Math.random() / 2)); // with jitter, so that pages do not reconnect all at once
       wait = Math.min(wait * 2, LAST_WAIT);
     };

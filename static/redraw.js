@@ -87,6 +87,7 @@
   // A list goes where the answer came from; a form stays as it is, and says why.
   function answeredOtherwise({ request, target }) {
     if (isOfEndedSession(request)) return;
+    document.dispatchEvent(new Event("appliance:unanswered"));
     const form = document.querySelector("form[data-keep]");
     if (form === null) location.assign(request.action);
     if (form === null || document.getElementById(FAILED) !== null) return;

@@ -66,6 +66,7 @@
       const answer = await fetch(form.action, { method: "POST", body, signal: asked.signal });
       page = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("form[data-renewal]");
     } catch {
+      if (!asked.signal.aborted) document.dispatchEvent(new Event("appliance:unanswered"));
       return; // another one is under way, or the appliance is away: the button asks again
     }
     if (page === null || state.asked !== asked) return;

@@ -9,9 +9,13 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect
 
 from appliance.db import roles
+from tests.support.pipeline import arrange
 from tests.support.postgres_server import Database
-from tests.support.web.accounts import PASSWORD, signed_in
+from tests.support.web.accounts import PASSWORD, sign_browser_in, signed_in
 from tests.support.web.browser import Dashboard, chromium_at
+
+AWAY_MS = 5000
+"""The page for an unreachable database asks every five seconds."""
 
 
 @pytest.fixture
@@ -85,3 +89,33 @@ def test_who_does_not_trust_it_yet_gets_the_page_that_helps_over_plain_http(
         page.get_by_text("Windows", exact=True).click()
         expect(page.get_by_text("Trusted Root Certification Authorities")).to_be_visible()
         assert failed == []
+
+
+def test_pages_that_were_open_over_plain_http_follow_the_appliance_to_tls(
+    database: Database, tmp_path: Path, browser: Browser
+) -> None:
+    arrange(database, "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 'acme')")
+    served = Dashboard(database.conninfo(roles.INGEST), database.conninfo(roles.WEB)).start()
+    context = browser.new_context(ignore_https_errors=True)
+    try:
+        sign_browser_in(context, served.url, signed_in(database.conninfo()))
+        live, away, form = (context.new_page() for _ in range(3))
+        live.goto(served.url)
+        away.clock.install()
+        away.goto(f"{served.url}/+fails/503")
+        form.goto(f"{served.url}/maintenance/+new?tenant=acme")
+        served.kill()
+        served.tls = tmp_path
+        served.start()
+        form.get_by_label("Name").fill("Night shift")
+        form.get_by_label("Name").blur()
+        away.clock.fast_forward(AWAY_MS)
+        expect(live).to_have_url(f"{served.url}/sign-in")
+        expect(away).to_have_url(f"{served.url}/+fails/503")
+        expect(form.get_by_text("is under TLS now")).to_be_visible()
+        expect(form.get_by_label("Name")).to_have_value("Night shift")
+        form.get_by_role("link", name="load this page again").click()
+        expect(form).to_have_url(f"{served.url}/sign-in?next=/maintenance/%2Bnew%3Ftenant%3Dacme")
+    finally:
+        context.close()
+        served.kill()

@@ -1,0 +1,61 @@
+// Follows the appliance to TLS. When that is turned on while a page is open over plain HTTP, nothing of the page works any
+// more: its live updates are refused, and a script may not follow the redirect of what it asks for. The page's own address
+// leads on, so it is loaded again; a form that somebody has filled in stays, and a note says what to do.
+"use strict";
+
+(() => {
+  const NOTE = "tls-note";
+  const AGAIN_AFTER = 60000; // ms after an answer that did not lead elsewhere
+  let next = 0; // when to ask again
+
+  function changed(control) {
+    if (["hidden", "submit", "button", "fieldset"].includes(control.type)) return false;
+    if (["checkbox", "radio"].includes(control.type)) return control.checked !== control.defaultChecked;
+    if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
+    return control.value !== ([...control.options].find((one) => one.defaultSelected) ?? control.options[0])?.value;
+  }
+
+  const isFilledIn = () =>
+    [...document.querySelectorAll("form[method=post]")].some((form) => [...form.elements].some(changed));
+
+  // Whether the appliance refuses live updates over plain HTTP, and sends this page elsewhere. Where it only does the one,
+  // somebody is signed out, or a proxy is in between.
+  async function leadsElsewhere() {
+    try {
+      const [live, page] = await Promise.all(
+        ["/live", location.href].map((url) => fetch(url, { method: "HEAD", redirect: "manual", cache: "no-store" })),
+      );
+      return live.status === 403 && page.type === "opaqueredirect";
+    } catch {
+      next = 0;
+      return false; // the appliance is away, as it is while it starts again
+    }
+  }
+
+  function tell() {
+    if (document.getElementById(NOTE) !== null) return;
+    const note = document.createElement("p");
+    note.id = NOTE;
+    note.className = "note crit";
+    note.setAttribute("role", "alert");
+    const link = document.createElement("a");
+    Object.assign(link, { href: location.href, textContent: "load this page again" });
+    const text = document.createElement("span");
+    text.append("The appliance is under TLS now and takes nothing from this page. Copy what you typed, then ");
+    text.append(link, ".");
+    note.append(text);
+    document.getElementById("main").prepend(note);
+  }
+
+  async function failed() {
+    if (Date.now() < next) return;
+    next = Date.now() + AGAIN_AFTER;
+    if (!(await leadsElsewhere())) return;
+    if (isFilledIn()) tell();
+    else location.reload();
+  }
+
+  if (location.protocol !== "http:") return;
+  document.addEventListener("appliance:unanswered", failed); // told by our own scripts
+  document.addEventListener("htmx:error", failed);
+})();
