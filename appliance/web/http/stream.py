@@ -11,6 +11,8 @@ from contextlib import suppress
 import trio
 
 HANDSHAKE = b"\x16"
+HELLO = 4096
+"""Bytes of a client's first message that are looked at: more than those of today take."""
 SLICE = 256 * 1024
 """Bytes that are sent at once, with a deadline of their own: a page of a download may be megabytes, and a line slow.
 Encrypted at once, the whole of a large answer would be in memory twice."""
@@ -84,14 +86,34 @@ async def open_stream(accepted: trio.SocketStream, context: ssl.SSLContext, *, s
 
     Raises HandshakeError, and OSError when the peer is gone.
     """
-    if await accepted.socket.recv(1, socket.MSG_PEEK) != HANDSHAKE:
+    hello = await accepted.socket.recv(HELLO, socket.MSG_PEEK)
+    if not hello.startswith(HANDSHAKE):
         return PeerStream(accepted, None, send_time=send_time)
     secured = trio.SSLStream(accepted, context, server_side=True)
     try:
         await secured.do_handshake()
     except trio.BrokenResourceError as error:
-        raise HandshakeError(_reason(error.__cause__)) from error
+        reason = _reason(error.__cause__)
+        with suppress(trio.BrokenResourceError):
+            await accepted.send_all(_alert(context, hello) if "ALERT" not in reason else b"")
+        raise HandshakeError(reason) from error
     return PeerStream(accepted, secured, send_time=send_time)
+
+
+def _alert(context: ssl.SSLContext, hello: bytes) -> bytes:
+    """Return the alert by which OpenSSL refuses the first message of a client; nothing if it does not.
+
+    Trio ends a handshake that fails without sending it, and a client that speaks only TLS 1.1 would not learn why.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    incoming.write(hello)
+    try:
+        context.wrap_bio(incoming, outgoing, server_side=True).do_handshake()
+    except ssl.SSLWantReadError:  # that is not what failed
+        return b""
+    except ssl.SSLError:
+        return outgoing.read()
+    return b""
 
 
 async def begins_handshake(accepted: trio.SocketStream) -> bool:
