@@ -1,12 +1,17 @@
 """The proof that a backup is whole: all of it is decrypted, held against its hashes, and its dump read by Postgres."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from appliance.backup.age_file import Damaged
 from appliance.backup.archive import DumpPart, File, Manifest, Summary, open_backup, read_archive
 from appliance.backup.dump import listing
+
+DAY_TABLE = re.compile(r"telemetry_(\d{8})")
+"""The partition of one UTC day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +20,8 @@ class Verified:
 
     manifest: Manifest
     summary: Summary
+    days: tuple[date, ...]
+    """The UTC days that have a partition of readings, the oldest first."""
 
 
 def verify(path: Path, passphrase: str | None, pg_restore: Path, read: Callable[[int], None]) -> Verified:
@@ -40,8 +47,15 @@ def verify(path: Path, passphrase: str | None, pg_restore: Path, read: Callable[
                     summary = entry
         if manifest is None or summary is None:
             raise Damaged("it has no beginning or no end")
-        _check(manifest, names, contents.tables())
-    return Verified(manifest, summary)
+        tables = contents.tables()
+        _check(manifest, names, tables)
+    return Verified(manifest, summary, tuple(_days(tables)))
+
+
+def _days(tables: frozenset[str]) -> Iterator[date]:
+    for name in sorted(tables):
+        if found := DAY_TABLE.fullmatch(name):
+            yield datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC).date()
 
 
 def _check(manifest: Manifest, names: set[str], tables: frozenset[str]) -> None:

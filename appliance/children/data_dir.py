@@ -224,27 +224,57 @@ def _said_in(descriptor: int) -> str:
     return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or UNKNOWN
 
 
+def refuse_unusable(path: Path) -> None:
+    """Raise ApplianceError where :func:`locked_data_dir` would refuse the folder ``path``; nothing is written.
+
+    Whether another process has locked it is asked apart, with :func:`lock_holder`.
+    """
+    there = path = path.absolute()
+    try:
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise NotADirectoryError
+        if there == path:
+            _refuse_open_to_all(path, path.stat().st_mode)
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(path, error) from None
+    require_owner(path.resolve(), path / "instance.json")
+
+
 def _make(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode
-        if mode & stat.S_IWOTH:
-            raise ApplianceError(
-                f"data_dir {path} can be written by everybody: `chmod o-w {path}`, or choose another data_dir"
-            )
+        _refuse_open_to_all(path, mode)
         # Children that run as other users pass through it, which takes x but not r.
         if os.geteuid() == 0 and not mode & stat.S_IXOTH:
             path.chmod(stat.S_IMODE(mode) | stat.S_IXGRP | stat.S_IXOTH)
         with _borne_when_full(), tempfile.TemporaryFile(dir=path):
             pass
-    except (NotADirectoryError, FileExistsError):
-        raise ApplianceError(f"data_dir {path} is not a folder: choose another data_dir") from None
     except OSError as error:
-        mend = "mount it to be written to" if error.errno == errno.EROFS else f"`chown {os.geteuid()} {path}`"
+        raise _unusable(path, error) from None
+
+
+def _refuse_open_to_all(path: Path, mode: int) -> None:
+    if mode & stat.S_IWOTH:
         raise ApplianceError(
-            f"data_dir {path} cannot be used by user id {os.geteuid()} ({error.strerror}): "
-            f"{mend}, or choose another data_dir"
-        ) from None
+            f"data_dir {path} can be written by everybody: `chmod o-w {path}`, or choose another data_dir"
+        )
+
+
+def _unusable(path: Path, error: OSError) -> ApplianceError:
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return ApplianceError(f"data_dir {path} is not a folder: choose another data_dir")
+    mend = "mount it to be written to" if error.errno == errno.EROFS else f"`chown {os.geteuid()} {path}`"
+    return ApplianceError(
+        f"data_dir {path} cannot be used by user id {os.geteuid()} ({error.strerror}): "
+        f"{mend}, or choose another data_dir"
+    )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ into ``replaced-TIME/``, what is new comes out of ``restoring/``. Each step find
 a killed process leaves the old content or one that the next start completes.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -129,9 +130,11 @@ def end_servers(folder: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Return the bytes on disk of a folder or file; of a link, those of the link."""
+    """Return the bytes on disk of a folder or file; of a link, those of the link, and 0 of what is gone meanwhile."""
     if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_blocks * 512
+        with contextlib.suppress(FileNotFoundError):
+            return path.lstat().st_blocks * 512
+        return 0
     total = 0
     for folder, _, files in os.walk(path):
         for name in (*files, "."):

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from appliance.db.change_context import ChangeContext
 from appliance.errors import Invalid
 from appliance.failpoints import Failpoints
 from appliance.restore import restoring
-from appliance.restore.inspection import is_sealed
+from appliance.restore.inspection import expiring_days, is_sealed
 from appliance.restore.loading import Source
 from appliance.restore.restoring import Plan, Restored, Task
 
@@ -42,8 +43,9 @@ def command(
 ) -> None:
     """Restore the backup FILE into data_dir, or into an empty external database.
 
-    All of FILE is verified before anything is touched. The appliance must not run meanwhile. Afterwards people sign in
-    anew, and notices wait until `appliance confirm-restore` says that the old machine is off.
+    All of FILE is verified before anything is touched. The appliance must not run meanwhile; a dry run says whether it
+    does. Afterwards people sign in anew, and notices wait until `appliance confirm-restore` says that the old machine
+    is off.
     """
     config = invocation.config
     source = Source(file, _passphrase(config, from_stdin=passphrase_stdin) if is_sealed(file) else None)
@@ -53,7 +55,7 @@ def command(
     failpoints = Failpoints.from_environment(os.environ)
     task = Task(source, config, clock, context, replace, _progress(), failpoints)
     try:
-        planned = trio.run(restoring.plan, task)
+        planned = trio.run(partial(restoring.plan, task, dry_run=dry_run))
         _clear_line()
         if not as_json:
             _show_plan(planned, task)
@@ -65,7 +67,7 @@ def command(
     elif restored is None:
         click.echo("Nothing was touched: this was a dry run.")
     else:
-        _show_restored(planned, restored, config)
+        _show_restored(planned, restored, config, now)
 
 
 def _passphrase(config: Config, *, from_stdin: bool) -> str:
@@ -110,11 +112,11 @@ def _show_plan(planned: Plan, task: Task) -> None:
     click.echo(f"Disk needed: {_size(planned.needed)}; free: {_size(place.disk.free)}.")
     if place.names:
         click.echo(f"What is in {place.path} ({_size(place.bytes)}) is moved aside.")
-    for remark in planned.remarks:
+    for remark in (*planned.remarks, *planned.in_the_way):
         click.echo(remark)
 
 
-def _show_restored(planned: Plan, restored: Restored, config: Config) -> None:
+def _show_restored(planned: Plan, restored: Restored, config: Config, now: datetime) -> None:
     click.echo("Restored:")
     for table in SHOWN_TABLES:
         if table in restored.rows:
@@ -125,6 +127,8 @@ def _show_restored(planned: Plan, restored: Restored, config: Config) -> None:
             f"What was there is in {restored.aside} ({_size(planned.place.bytes)}); remove it when nothing is missing:"
             f" rm -r {restored.aside}"
         )
+    if expiring := expiring_days(planned.verified.days, now, config.retention, restored.expiring_readings):
+        click.echo(expiring)
     if (config.data_dir / restoring.SETTINGS).is_dir():
         click.echo(f"The settings of its machine are in {config.data_dir / restoring.SETTINGS}, to compare with yours.")
     expected, here = planned.manifest.addresses, addresses(config)
@@ -155,6 +159,7 @@ def _as_json(planned: Plan, restored: Restored | None, config: Config) -> Mappin
         "needed_bytes": planned.needed,
         "free_bytes": planned.place.disk.free,
         "remarks": list(planned.remarks),
+        "in_the_way": list(planned.in_the_way),
         "restored": restored is not None,
         "addresses_expected": list(manifest.addresses),
         "addresses_here": addresses(config),
@@ -164,6 +169,7 @@ def _as_json(planned: Plan, restored: Restored | None, config: Config) -> Mappin
             "rows": dict(restored.rows),
             "migrations": restored.migrations,
             "skipped_notices": restored.skipped_notices,
+            "expiring_readings": restored.expiring_readings,
             "replaced": None if restored.aside is None else str(restored.aside),
             "notices_held": True,
         }

@@ -1,8 +1,8 @@
 """What a backup is compared with before anything is touched: the place where it is to live, and this program."""
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,9 @@ from appliance.backup.archive import Manifest, open_backup, read_archive
 from appliance.backup.contents import TLS_FILES, fingerprint_of
 from appliance.children import postgres_files
 from appliance.children.data_dir import Instance, lock_holder, require_owner
-from appliance.children.replacement import belongings, refuse_mounts, size
+from appliance.children.replacement import JOURNAL, belongings, refuse_mounts, size
+from appliance.config import Retention
+from appliance.counted import counted
 from appliance.db.migrations import shipped
 from appliance.disk.levels import Room
 from appliance.disk.reserve import measure
@@ -40,6 +42,8 @@ class Place:
     instance_id: str | None
     key_ids: Sequence[str]
     ca_fingerprint: str | None
+    holder: str | None
+    """The pid of what has locked the folder, an appliance that runs mostly; None: nothing has."""
 
 
 def is_sealed(file: Path) -> bool:
@@ -60,11 +64,12 @@ def peek(file: Path, passphrase: str | None) -> Manifest:
 
 
 def look(path: Path, stays: Collection[str]) -> Place:
-    """Return what is in a data folder; nothing is written. Raises ApplianceError when an appliance runs on it."""
+    """Return what is in a data folder; nothing is written. Raises ApplianceError when it is not ours to restore into.
+
+    It may be in use.
+    """
     path = path.absolute()
     holder = lock_holder(path)
-    if holder is not None:
-        raise ApplianceError(f"an appliance (pid {holder}) runs on {path}: stop it, then restore")
     try:
         names = belongings(path, stays)
         refuse_mounts(path, names)
@@ -81,6 +86,7 @@ def look(path: Path, stays: Collection[str]) -> Place:
             _instance_id(path / "instance.json"),
             _key_ids(path / "keys.json"),
             fingerprint_of(authority.read_bytes()) if (authority := path / "tls" / "ca.pem").exists() else None,
+            holder,
         )
     except PermissionError as error:
         raise ApplianceError(
@@ -111,6 +117,45 @@ def refuse(manifest: Manifest, place: Place, *, replace: bool) -> None:
             f"{place.path} is not empty ({_megabytes(place.bytes)}{whose}): give --replace to move aside what is there,"
             " or name another data_dir"
         )
+
+
+def refuse_used(place: Place) -> None:
+    """Raise ApplianceError when an appliance runs on the place."""
+    if place.holder is not None:
+        raise ApplianceError(f"an appliance (pid {place.holder}) runs on {place.path}: stop it, then restore")
+
+
+def in_the_way(place: Place) -> Iterator[str]:
+    """Yield what has to end before a restore can begin, in sentences with what to do."""
+    if place.holder is not None:
+        yield f"An appliance (pid {place.holder}) runs on {place.path}: stop it before you restore."
+    if (place.path / JOURNAL).exists():
+        yield f"A restore into {place.path} was interrupted, and is finished first: start and stop the appliance."
+
+
+def expiring_days(
+    days: Collection[date], now: datetime, retention: Retention, readings: int | None = None
+) -> str | None:
+    """Return which days of the backup the present retention drops soon, in sentences; None if it drops none.
+
+    ``readings``: how many are in them, None while they are not counted.
+    """
+    old = sorted(day for day in days if day < oldest_kept(now, retention))
+    if not old or readings == 0:
+        return None
+    what = counted(len(old), "day")
+    what = f"{what} of readings" if readings is None else f"{counted(readings, 'reading')} of {what}"
+    span = f"{old[0]}" if len(old) == 1 else f"{old[0]} to {old[-1]}"
+    return (
+        f"Older than retention.days = {retention.days}, and dropped soon after the start: {what} ({span}). Roll-ups of"
+        f" hours stay for {counted(retention.rollup_days, 'day')}. To keep the readings, raise retention.days before"
+        " you start the appliance."
+    )
+
+
+def oldest_kept(now: datetime, retention: Retention) -> date:
+    """Return the oldest UTC day of which readings are kept at ``now``."""
+    return (now.astimezone(UTC) - timedelta(days=retention.days)).date()
 
 
 def refuse_small_disk(place: Place, needed: int) -> None:
@@ -179,10 +224,3 @@ def _key_ids(path: Path) -> Sequence[str]:
 
 def _megabytes(count: int) -> str:
     return f"{max(1, round(count / 1_000_000)):,} MB"
-
-
-def may_write(path: Path) -> bool:
-    """Return whether this process may make ``path``, or write into it."""
-    while not path.exists():
-        path = path.parent
-    return os.access(path, os.W_OK | os.X_OK)

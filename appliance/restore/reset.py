@@ -1,6 +1,6 @@
 """What a restored database does not go on with: what was issued to, or leased by, those who may work elsewhere now."""
 
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from psycopg import sql
@@ -58,6 +58,13 @@ async def restored_before(connection: Connection[Any], made_at: datetime) -> boo
 async def is_empty(connection: Connection[Any]) -> bool:
     """Return whether the database holds nothing yet."""
     return await (await connection.execute(STATEMENTS["is_empty"])).fetchone() == (True,)
+
+
+async def count_before(connection: Connection[Any], day: date) -> int:
+    """Return how many readings are older than the UTC ``day``."""
+    before = {"before": datetime.combine(day, time(), UTC)}
+    row = require(await (await connection.execute(STATEMENTS["readings_before"], before)).fetchone(), "a count")
+    return int(row[0])
 
 
 def guard(now: datetime, made_at: datetime) -> str:

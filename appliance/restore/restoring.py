@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import trio
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -17,7 +18,7 @@ from appliance import __version__
 from appliance.backup.archive import File, Manifest, open_backup, read_archive
 from appliance.backup.verifying import Verified, verify
 from appliance.children import replacement
-from appliance.children.data_dir import locked_data_dir, open_data_dir
+from appliance.children.data_dir import locked_data_dir, open_data_dir, refuse_unusable
 from appliance.children.files import make_folder, sync_folder, write_atomically
 from appliance.children.leftovers import stop_leftovers
 from appliance.children.postgres import Postgres
@@ -71,6 +72,8 @@ class Plan:
     programs: Path
     """The folder of pg_restore and psql."""
     remarks: Sequence[str]
+    in_the_way: Sequence[str]
+    """What has to end before a restore can begin; none but in a dry run."""
 
     @property
     def manifest(self) -> Manifest:
@@ -85,22 +88,26 @@ class Restored:
     rows: Mapping[str, int]
     migrations: int
     skipped_notices: int
+    expiring_readings: int
+    """How many the retention drops soon."""
     aside: Path | None
     """The folder that has what was there."""
 
 
-async def plan(task: Task) -> Plan:
+async def plan(task: Task, *, dry_run: bool) -> Plan:
     """Verify all of the backup and compare it with the place; nothing is touched.
 
-    Raises WrongPassphrase, Damaged, and ApplianceError for what cannot be restored there.
+    Raises WrongPassphrase, Damaged, and ApplianceError for what cannot be restored there. With ``dry_run`` the place
+    may be in use: that is part of the plan.
     """
     source, config = task.source, task.config
     stays = inspection.staying(config.data_dir, source.path, config.backup.folder)
     place = inspection.look(config.data_dir, stays)
+    if not dry_run:
+        inspection.refuse_used(place)
     manifest = await trio.to_thread.run_sync(inspection.peek, source.path, source.passphrase)
     inspection.refuse(manifest, place, replace=task.replace)
-    if not inspection.may_write(place.path):
-        raise ApplianceError(f"data_dir {place.path} cannot be written: run this command as its owner")
+    refuse_unusable(place.path)
     programs = await _programs(config, manifest)
     verified = await trio.to_thread.run_sync(
         verify, source.path, source.passphrase, programs / "pg_restore", partial(task.progress, "verifying")
@@ -110,8 +117,34 @@ async def plan(task: Task) -> Plan:
     most_log = 0 if config.database.url is not None else inspection.most_log(place)
     needed = inspection.needed_bytes(manifest, verified.summary.dump.bytes, most_log)
     inspection.refuse_small_disk(place, needed)
-    remarks = list(inspection.compared(manifest, place))
-    return Plan(verified, place, needed, programs, remarks)
+    if config.database.url is not None:
+        await _refuse_filled(Endpoint.external(config.database.url.reveal()), manifest)
+    remarks = [*inspection.compared(manifest, place)]
+    expiring = inspection.expiring_days(verified.days, task.context.now, config.retention)
+    if expiring is not None:
+        remarks.append(expiring)
+    return Plan(verified, place, needed, programs, remarks, list(inspection.in_the_way(place)) if dry_run else [])
+
+
+async def _refuse_filled(endpoint: Endpoint, manifest: Manifest) -> None:
+    """Raise ApplianceError when the external database has something else in it than this restore, killed before."""
+    try:
+        connection = await connect(endpoint.base)
+    except psycopg.OperationalError:  # the server was asked: there is no such database yet, and it is made
+        return
+    async with connection:
+        if await reset.is_empty(connection):
+            return
+    async with await connect(endpoint.conninfo(OWNER)) as connection:
+        if await reset.restored_before(connection, manifest.created_at) is None:
+            raise _filled(endpoint)
+
+
+def _filled(endpoint: Endpoint) -> ApplianceError:
+    return ApplianceError(
+        f"the database {endpoint.database} is not empty, and a restore into it would mix two appliances: make an empty"
+        " one (CREATE DATABASE), name it in database.url, and restore again"
+    )
 
 
 async def _programs(config: Config, manifest: Manifest) -> Path:
@@ -187,8 +220,8 @@ def _write_files(task: Task, built: Path) -> list[str]:
     return sorted(written)
 
 
-Loaded = tuple[Mapping[str, int], int, int]
-"""Rows by table, migrations applied, notices skipped."""
+Loaded = tuple[Mapping[str, int], int, int, int]
+"""Rows by table, migrations applied, notices skipped, readings that expire soon."""
 
 
 async def _build_database(task: Task, planned: Plan, built: Path) -> Loaded:
@@ -223,12 +256,9 @@ async def _fill_external(task: Task, planned: Plan, endpoint: Endpoint) -> Loade
             await _load(task, planned, endpoint.conninfo(OWNER))
             task.step()
         elif (begun := await reset.restored_before(connection, made_at)) is None:
-            raise ApplianceError(
-                f"the database {endpoint.database} is not empty, and a restore into it would mix two appliances: make"
-                " an empty one (CREATE DATABASE), name it in database.url, and restore again"
-            )
+            raise _filled(endpoint)
         elif begun:  # all that is left are the small files
-            return planned.manifest.rows, 0, 0
+            return planned.manifest.rows, 0, 0, await _expiring(task, connection)
         rows = await _counted(connection, planned.manifest)
         return (rows, *await _bring_up(task, planned, connection))
 
@@ -254,11 +284,15 @@ async def _counted(connection: Connection[Any], manifest: Manifest) -> Mapping[s
     return counted
 
 
-async def _bring_up(task: Task, planned: Plan, connection: Connection[Any]) -> tuple[int, int]:
-    """Migrate and reset a restored database; return how many migrations and skipped notices."""
+async def _bring_up(task: Task, planned: Plan, connection: Connection[Any]) -> tuple[int, int, int]:
+    """Migrate and reset a restored database; return how many migrations, skipped notices and expiring readings."""
     manifest = planned.manifest
     applied = await migrate(connection, clock=task.clock)
     task.step()
     facts = {"instance": manifest.instance_id, "made_by": manifest.program, "restored_by": __version__}
     skipped = await reset.reset_database(connection, task.context, manifest.created_at, facts)
-    return len(applied), skipped
+    return len(applied), skipped, await _expiring(task, connection)
+
+
+async def _expiring(task: Task, connection: Connection[Any]) -> int:
+    return await reset.count_before(connection, inspection.oldest_kept(task.context.now, task.config.retention))

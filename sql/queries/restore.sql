@@ -15,6 +15,9 @@ SELECT EXISTS (SELECT FROM audit_log AS a WHERE a.action = 'restore.apply' AND a
 FROM restores AS r WHERE r.made_at = %(made)s AND r.confirmed_at IS NULL
 ORDER BY r.restore_id DESC LIMIT 1
 
+-- name: readings_before
+SELECT count(*) FROM telemetry WHERE ts < %(before)s
+
 -- name: end_sessions
 DELETE FROM sessions
 

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from appliance.children import account
-from appliance.children.data_dir import RunFile, lock_holder, locked_data_dir, open_data_dir, read_run_file
+from appliance.children.data_dir import (
+    RunFile,
+    lock_holder,
+    locked_data_dir,
+    open_data_dir,
+    read_run_file,
+    refuse_unusable,
+)
 from appliance.errors import ApplianceError
 from tests.support.project import ROOT
 
@@ -140,6 +147,32 @@ def test_a_look_at_the_lock_keeps_no_appliance_from_starting(folder: Path, monke
     monkeypatch.setattr(time, "sleep", lambda _: os.close(looking))  # which ends the look
     with open_data_dir(folder / "data") as data_dir:
         assert lock_holder(data_dir.path) == str(os.getpid())
+
+
+def _spoil(path: Path, how: str) -> None:
+    match how:
+        case "open to all":
+            path.mkdir(mode=0o700)
+            path.chmod(0o777)
+        case "a file":
+            path.write_text("mine")
+        case "below a file":
+            path.parent.rmdir()
+            path.parent.write_text("mine")
+
+
+@pytest.mark.parametrize("how", ["open to all", "a file", "below a file"])
+def test_it_is_said_beforehand_why_a_folder_would_be_refused(folder: Path, how: str) -> None:
+    path = folder / "above" / "data"
+    path.parent.mkdir()
+    refuse_unusable(path)
+    assert not path.exists()
+    _spoil(path, how)
+    with pytest.raises(ApplianceError) as real, open_data_dir(path):
+        pytest.fail("opened")
+    with pytest.raises(ApplianceError) as told:
+        refuse_unusable(path)
+    assert str(told.value) == str(real.value)
 
 
 def test_a_damaged_identity_is_not_replaced_in_silence(folder: Path) -> None:

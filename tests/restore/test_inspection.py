@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,6 +11,8 @@ import pytest
 from appliance import keyring
 from appliance.backup.archive import Manifest
 from appliance.children.data_dir import open_data_dir
+from appliance.children.replacement import JOURNAL
+from appliance.config import Retention
 from appliance.db.migrations import shipped
 from appliance.disk.levels import Room
 from appliance.errors import ApplianceError, Conflict
@@ -31,7 +33,7 @@ BACKUP = Manifest(
     addresses=("192.0.2.7:1883",),
     rows={"tenants": 1},
 )
-EMPTY = Place(Path("/data"), (), 0, Room(100_000 * MIB, 1000 * MIB, 0, 0), None, (), None)
+EMPTY = Place(Path("/data"), (), 0, Room(100_000 * MIB, 1000 * MIB, 0, 0), None, (), None, None)
 USED = replace(EMPTY, names=("instance.json", "postgres"), bytes=5_000_000, instance_id="aa", key_ids=("01",))
 
 
@@ -84,10 +86,33 @@ def test_a_place_is_looked_at_without_a_trace(tmp_path: Path) -> None:
     with open_data_dir(path) as data:
         keys = [key.id for key in keyring.decode((path / "keys.json").read_bytes())]
         instance = data.instance.instance_id
-        with pytest.raises(ApplianceError, match=r"an appliance \(pid \d+\) runs on"):
-            inspection.look(path, ())
+        used = inspection.look(path, ())
+    with pytest.raises(ApplianceError, match=rf"an appliance \(pid {os.getpid()}\) runs on .*: stop it, then restore"):
+        inspection.refuse_used(used)
+    assert f"(pid {os.getpid()}) runs on {path}: stop it before you restore." in " ".join(inspection.in_the_way(used))
     found = inspection.look(path, ())
     assert (found.names, found.instance_id, found.key_ids) == (["instance.json", "keys.json"], instance, keys)
+
+
+def test_an_interrupted_restore_is_in_the_way_of_the_next_one(tmp_path: Path) -> None:
+    place = replace(EMPTY, path=tmp_path)
+    assert list(inspection.in_the_way(place)) == []
+    (tmp_path / JOURNAL).write_text("{}")
+    assert "was interrupted, and is finished first" in " ".join(inspection.in_the_way(place))
+
+
+def test_days_that_go_soon_are_told_with_the_setting_that_keeps_them() -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    days = [date(2026, 11, day) for day in (1, 2, 3, 30)]
+    told = inspection.expiring_days(days, now, Retention(days=28))
+    assert "Older than retention.days = 28, and dropped soon after the start: 1 day of readings (2026-11-01)" in str(
+        told
+    )
+    told = inspection.expiring_days(days, now, Retention(days=20), 1234)
+    assert "1,234 readings of 3 days (2026-11-01 to 2026-11-03)" in str(told)
+    assert "raise retention.days before you start the appliance" in str(told)
+    assert inspection.expiring_days(days, now, Retention(days=29)) is None
+    assert inspection.expiring_days(days, now, Retention(days=20), 0) is None, "partitions without readings"
 
 
 def test_root_restores_nothing_into_the_empty_folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """What a restored database begins anew: whoever had a promise or a lease of the old machine has none here."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
@@ -12,6 +12,7 @@ from appliance.restore import reset
 from tests.support.alerts import add_alert
 from tests.support.couriers import NOON, PlayedSender, close, open_couriers, rows
 from tests.support.postgres_server import Database
+from tests.support.retention import TENANTS, make_days, store
 from tests.support.routes import add_integration, add_route
 
 AT = datetime.fromtimestamp(NOON, UTC)
@@ -57,6 +58,15 @@ async def test_sessions_leases_and_what_a_server_counted_begin_anew(database: Da
     assert (actor, after["backup_of"], after["skipped_notices"]) == ("kim", MADE.isoformat(), 0)
     await begin(database)
     assert rows(database, "SELECT count(*) FROM restores") == [(1,)], "the hold is written once"
+
+
+async def test_readings_of_all_tenants_before_a_day_are_counted(database: Database) -> None:
+    last = date(2026, 11, 3)
+    await make_days(database, date(2026, 11, 1), last)
+    for readings, tenant, day in ((3, TENANTS[0], 1), (4, TENANTS[1], 2), (5, TENANTS[0], 3)):
+        store(database, date(2026, 11, day), readings, tenant=tenant)
+    async with await connect(database.conninfo(OWNER)) as connection:
+        assert await reset.count_before(connection, last) == 7
 
 
 async def test_what_was_not_delivered_is_skipped_and_what_it_opened_gets_its_end(database: Database) -> None:

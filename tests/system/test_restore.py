@@ -1,12 +1,14 @@
 """A backup of a whole appliance on another machine: what is the same there, what starts anew, what is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 import trio
 
 from appliance.backup.archive import DumpPart, File, Manifest, open_backup, read_archive, write_archive
-from appliance.children.data_dir import open_data_dir, read_instance
+from appliance.children.data_dir import locked_data_dir, open_data_dir, read_instance
 from appliance.cli.database import opened
 from appliance.config import load
 from appliance.db.audit import Actor, ActorKind
@@ -230,7 +232,7 @@ def test_a_file_that_is_not_whole_is_refused_and_nothing_is_touched(old: Old, ne
         for changed in (data[:position], data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]):
             broken.write_bytes(changed)
             with pytest.raises(ApplianceError):
-                trio.run(plan, task)
+                trio.run(partial(plan, task, dry_run=True))
     for changes, way in (
         ({"schema": 9999, "program": "9.0"}, "install version 9.0 or newer"),
         ({"dump_major": 99}, "apt-get install postgresql-99"),
@@ -238,7 +240,7 @@ def test_a_file_that_is_not_whole_is_refused_and_nothing_is_touched(old: Old, ne
     ):
         rewritten(old.backup, broken, **changes)
         with pytest.raises(ApplianceError, match=way):
-            trio.run(plan, task)
+            trio.run(partial(plan, task, dry_run=True))
     broken.write_bytes(data[: length // 2])
     done = run(new, "restore", str(broken), "--replace")
     assert (done.returncode, done.stderr.startswith(f"error: {broken} cannot be used: ")) == (1, True), done.stderr
@@ -247,6 +249,16 @@ def test_a_file_that_is_not_whole_is_refused_and_nothing_is_touched(old: Old, ne
     bare = run(new, "restore", str(old.backup))
     assert (bare.returncode, "--replace" in bare.stderr) == (1, True)
     assert snapshot(new.data_dir) == before
+    with locked_data_dir(new.data_dir):  # as an appliance does that runs
+        asked = run(new, "restore", str(old.backup), "--replace", "--dry-run")
+        refused = run(new, "restore", str(old.backup), "--replace")
+    assert asked.returncode == 0, asked.stderr
+    assert f"An appliance (pid {os.getpid()}) runs on {new.data_dir}: stop it before you restore." in asked.stdout
+    assert "Older than retention.days" not in asked.stdout
+    assert (refused.returncode, f"(pid {os.getpid()}) runs on" in refused.stderr) == (1, True)
+    new.data_dir.chmod(0o757)
+    asked = run(new, "restore", str(old.backup), "--replace", "--dry-run")
+    assert (asked.returncode, "can be written by everybody: `chmod o-w" in asked.stderr) == (1, True)
 
 
 def test_killed_anywhere_the_old_state_or_the_new_one_is_there_and_the_next_start_goes_on(
