@@ -116,7 +116,7 @@ ALLOWED: Mapping[str, set[str]] = {
     # the tables of every domain by the catalogue: it imports none of them
     # devices.seats.import_file: the tags of a device are joined as the import takes them apart
     # the three that keep copies of the database: a deletion says which of them still have what it removes
-    "leaving": LEAVES
+    "offboarding": LEAVES
     | SERVICES
     | {"backup.folder", "children.replacement", "db", "devices.seats.import_file", "upgrade.copies"},
     "onboarding": LEAVES | {"db", "devices", "people", "subscriptions"},
@@ -126,7 +126,7 @@ ALLOWED: Mapping[str, set[str]] = {
     | {"backup.nightly"}
     | {"alerts", "broker.accounts", "broker.floods.record", "broker.refusals", "broker.room", "broker.takeover"}
     | {"db", "delivery", "devices"}
-    | {"diagnostics", "history", "ingest", "leaving"}
+    | {"diagnostics", "history", "ingest", "offboarding"}
     | {"onboarding", "peers", "people", "renewals", "runtime", "service_clock", "subscriptions", "watchdog"},
     # top
     "supervisor": {"*"},

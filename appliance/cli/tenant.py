@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from appliance.cli import Invocation, leaving
+from appliance.cli import Invocation, offboarding
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.db.change_context import ChangeContext
@@ -21,8 +21,8 @@ def command() -> None:
     """Add, list, export and delete tenants, suspend and resume them, and control how their new devices are handled."""
 
 
-command.add_command(leaving.export_)
-command.add_command(leaving.delete)
+command.add_command(offboarding.export_)
+command.add_command(offboarding.delete)
 
 
 @command.command()

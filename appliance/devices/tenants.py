@@ -40,7 +40,7 @@ class TenantStatus(StrEnum):
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
     DELETING = "DELETING"
-    """It is being deleted with all that belongs to it (:mod:`appliance.leaving`): nothing brings it back."""
+    """It is being deleted with all that belongs to it (:mod:`appliance.offboarding`): nothing brings it back."""
 
 
 class Strategy(StrEnum):

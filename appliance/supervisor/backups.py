@@ -15,8 +15,8 @@ from appliance.children.data_dir import DataDir
 from appliance.children.process import Command
 from appliance.clock import Clock
 from appliance.config import Config
-from appliance.leaving.kept_copies import CopyPlaces, KeptCopy, kept_copies
 from appliance.metrics import Metrics
+from appliance.offboarding.kept_copies import CopyPlaces, KeptCopy, kept_copies
 from appliance.own_command import own_command
 
 STOP_SECONDS = 2.0

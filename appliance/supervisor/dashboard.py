@@ -20,7 +20,7 @@ from appliance.diagnostics.snapshot import Snapshot
 from appliance.ingest.http import HttpSource
 from appliance.ingest.limits.terms import BucketState, noted_allowance
 from appliance.ingest.quarantine.replay_preview import ReplayPreviewer
-from appliance.leaving.deletion import LEAVING_CHANNEL
+from appliance.offboarding.deletion import OFFBOARDING_CHANNEL
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
@@ -99,7 +99,7 @@ async def open_dashboard(
     app = create_app(platform, _ports(base, storage, known, stream, broker, snapshot, network), _limits())
     storage.changes.subscribe(ALERTS_CHANNEL, app.alerts_changed, app.alerts_changed)
     # One that is missed costs nothing but the last hour's view of a tenant, if its id is used again within that hour.
-    storage.changes.subscribe(LEAVING_CHANNEL, stream.live.forget_tenant, lambda: None)
+    storage.changes.subscribe(OFFBOARDING_CHANNEL, stream.live.forget_tenant, lambda: None)
     web = base.config.web
     service, port = await tree.start(
         "dashboard", partial(serve, shutdown_trigger=base.stop.wait), app, web.host, web.port

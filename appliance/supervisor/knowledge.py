@@ -19,7 +19,7 @@ from appliance.ingest.charging import Charging
 from appliance.ingest.limits.allowances import NotedAllowances
 from appliance.ingest.limits.limiter import Limiter
 from appliance.ingest.limits.terms import BucketOverride
-from appliance.leaving.worker import DeletionWorker
+from appliance.offboarding.worker import DeletionWorker
 from appliance.peers import store as peers
 from appliance.renewals.life import SubscriptionLife
 from appliance.service_clock.service_time import Step

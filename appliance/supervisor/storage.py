@@ -22,7 +22,7 @@ from appliance.diagnostics import reports
 from appliance.diagnostics.health import DatabaseHealth
 from appliance.ingest.quarantine.replays import REPLAY_CHANNEL
 from appliance.ingest.telemetry.partitions import keep_ahead
-from appliance.leaving.deletion import LEAVING_CHANNEL
+from appliance.offboarding.deletion import OFFBOARDING_CHANNEL
 from appliance.peers.attendance import Attendance
 from appliance.service_clock.confirmations import CLOCK_CHANNEL
 from appliance.supervisor import timekeeping
@@ -87,7 +87,7 @@ async def open_storage(base: Foundation) -> Storage:
         ALERTS_CHANNEL,
         ROUTES_CHANNEL,
         DELIVERIES_CHANNEL,
-        LEAVING_CHANNEL,
+        OFFBOARDING_CHANNEL,
     ]
     changes = Changes(open_connection, channels)
     await tree.start("database changes", changes.run)

@@ -101,7 +101,7 @@ def deleted(dashboard: Dashboard, page: Page, tenant: str, name: str) -> None:
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_text("Counting what there is")).to_be_visible()
     for _ in range(2):  # rows, then the check that no row came in last
-        worker = [sys.executable, "-m", "tests.faults.leaving_worker", dashboard.conninfo]
+        worker = [sys.executable, "-m", "tests.faults.offboarding_worker", dashboard.conninfo]
         subprocess.run(worker, check=True, timeout=60, cwd=ROOT, stdout=subprocess.DEVNULL)
     expect(page.get_by_text("Deleted: no row is left in any table")).to_be_visible(timeout=20_000)
     page.get_by_role("link", name="Back to the tenants").click()

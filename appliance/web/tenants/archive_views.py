@@ -13,8 +13,8 @@ from appliance import __version__
 from appliance.devices import tenants
 from appliance.devices.tenants import Tenant, TenantStatus
 from appliance.errors import Conflict
-from appliance.leaving import export
-from appliance.leaving.export import ExportSize
+from appliance.offboarding import export
+from appliance.offboarding.export import ExportSize
 from appliance.web.access.auth import ADMINS, allow, viewer
 from appliance.web.access.transactions import tenant_of
 from appliance.web.openapi.describe import answer, describe

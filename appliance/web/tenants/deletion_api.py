@@ -10,8 +10,8 @@ from msgspec import Meta
 from quart import Blueprint, Response
 
 from appliance.errors import Invalid
-from appliance.leaving.deletion import Deletion, DeletionStatus
-from appliance.leaving.kept_copies import CopyKind, KeptCopy
+from appliance.offboarding.deletion import Deletion, DeletionStatus
+from appliance.offboarding.kept_copies import CopyKind, KeptCopy
 from appliance.web.access.auth import OPERATORS, allow
 from appliance.web.openapi.body import body
 from appliance.web.openapi.describe import answer, describe, query

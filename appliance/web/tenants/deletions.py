@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from appliance.leaving import deletion
-from appliance.leaving.deletion import Belongings, Deletion
-from appliance.leaving.kept_copies import KeptCopy, made_before
+from appliance.offboarding import deletion
+from appliance.offboarding.deletion import Belongings, Deletion
+from appliance.offboarding.kept_copies import KeptCopy, made_before
 from appliance.web.access.auth import Viewer
 from appliance.web.platform import Platform
 from appliance.web.tenants.port import TenantsPort
@@ -15,7 +15,7 @@ LATEST = 20
 
 
 class DeletionActions:
-    """Asks for deletions and reads how far they are. Errors are those of ``appliance.leaving.deletion``."""
+    """Asks for deletions and reads how far they are. Errors are those of ``appliance.offboarding.deletion``."""
 
     def __init__(self, platform: Platform, port: TenantsPort) -> None:
         self._platform = platform

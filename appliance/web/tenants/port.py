@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from appliance.leaving.kept_copies import KeptCopy
+from appliance.offboarding.kept_copies import KeptCopy
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from appliance import local_time, zones
 from appliance.devices.device import MAX_TEXT
 from appliance.devices.tenants import Strategy, TenantStatus
 from appliance.errors import Conflict, Invalid
-from appliance.leaving import deletion
+from appliance.offboarding import deletion
 from appliance.people import audit_query
 from appliance.people.audit_query import AuditFilter
 from appliance.web.access.auth import OPERATORS, allow, viewer

@@ -19,9 +19,9 @@ from appliance.clock import SystemClock
 from appliance.db.pool import open_pool
 from appliance.devices.device import NewDevice
 from appliance.devices.seats import changes
-from appliance.leaving import deletion
 from appliance.metrics import Metrics
 from appliance.mqtt.client import Client
+from appliance.offboarding import deletion
 from tests.support.embedded_broker import broker, own_session
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, GRACE, TENANT, ingest, issue_tenant, sell

@@ -14,8 +14,8 @@ from appliance.devices.registry.provisioning import ProvisioningRequest
 from appliance.diagnostics.process_metrics import ProcessMetrics
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency, DiskRoom, ResourceLimit, Snapshot
 from appliance.ingest.batch import Verdict
-from appliance.leaving.kept_copies import KeptCopy
 from appliance.metrics import Metrics
+from appliance.offboarding.kept_copies import KeptCopy
 from appliance.people.role import Role, Theme
 from appliance.people.sessions import Visit
 from appliance.watchdog.watchdog import EndToEnd, HeartbeatCall

@@ -7,7 +7,7 @@ import zipfile
 import psycopg
 
 from appliance.people.role import Role
-from tests.support.leaving import fill
+from tests.support.offboarding import fill
 from tests.support.postgres_server import Database
 from tests.support.web.accounts import client, signed_in
 from tests.support.web.api_caller import calling, dashboard

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from appliance.leaving.kept_copies import CopyKind, KeptCopy
+from appliance.offboarding.kept_copies import CopyKind, KeptCopy
 from appliance.people.role import Role
-from tests.support.leaving import fill
+from tests.support.offboarding import fill
 from tests.support.postgres_server import Database
 from tests.support.web import parts
 from tests.support.web.accounts import client, signed_in

@@ -13,12 +13,12 @@ from appliance.devices import tenants
 from appliance.devices.tenants import Strategy
 from appliance.errors import Conflict, NotFound, Outdated
 from appliance.failpoints import Failpoints
-from appliance.leaving import deletion, tables
-from appliance.leaving.deletion import DeletionStatus
-from appliance.leaving.worker import WORK_LOCK, DeletionWorker
+from appliance.offboarding import deletion, tables
+from appliance.offboarding.deletion import DeletionStatus
+from appliance.offboarding.worker import WORK_LOCK, DeletionWorker
 from tests.support.accounting import look as balance
-from tests.support.leaving import fill, rows_of
-from tests.support.leaving import tables as all_tables
+from tests.support.offboarding import fill, rows_of
+from tests.support.offboarding import tables as all_tables
 from tests.support.pipeline import arrange, look
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, INGEST, LATER, ingest, rows
@@ -230,7 +230,7 @@ async def test_every_process_is_told_when_the_tenant_is_removed(database: Databa
     fill(database, LEAVING)
     await ask(database)
     with psycopg.connect(database.conninfo(), autocommit=True) as listening:
-        listening.execute(f"LISTEN {deletion.LEAVING_CHANNEL}")
+        listening.execute(f"LISTEN {deletion.OFFBOARDING_CHANNEL}")
         await work(database)
         assert [told.payload for told in listening.notifies(timeout=5, stop_after=1)] == [LEAVING]
 

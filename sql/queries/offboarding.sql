@@ -34,7 +34,7 @@ VALUES (%(tenant)s, %(name)s, %(now)s, %(by)s)
 RETURNING deletion_id
 
 -- name: select_deletion
--- Columns in the order of appliance.leaving.deletion.Deletion.
+-- Columns in the order of appliance.offboarding.deletion.Deletion.
 SELECT deletion_id, deleted_tenant, name, status, requested_at, requested_by, expected::text, deleted::text, beat_at, removed_at,
   finished_at
 FROM tenant_deletions WHERE deletion_id = %(deletion)s

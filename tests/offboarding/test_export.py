@@ -19,8 +19,8 @@ from appliance.db.partitions import ensure_partitions
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.import_file import read as read_devices
 from appliance.errors import NotFound
-from appliance.leaving import export
-from tests.support.leaving import fill, rows_of, tables
+from appliance.offboarding import export
+from tests.support.offboarding import fill, rows_of, tables
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
 from tests.support.soak import times

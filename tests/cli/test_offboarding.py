@@ -15,7 +15,7 @@ from appliance.children.data_dir import open_data_dir
 from appliance.cli import cli
 from appliance.errors import Invalid, NotFound
 from appliance.upgrade.copies import FOLDER, name_of
-from tests.support.leaving import fill, rows_of
+from tests.support.offboarding import fill, rows_of
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from appliance.db.roles import INGEST
-from appliance.leaving import deletion
+from appliance.offboarding import deletion
 from tests.support.accounting import look as balance
-from tests.support.leaving import fill, rows_of
+from tests.support.offboarding import fill, rows_of
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
 from tests.support.project import ROOT
@@ -21,7 +21,7 @@ LEAVING, STAYING = "acme", "rival"
 
 def start(database: Database, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.leaving_worker", database.conninfo(INGEST)],
+        [sys.executable, "-m", "tests.faults.offboarding_worker", database.conninfo(INGEST)],
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,

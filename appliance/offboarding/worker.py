@@ -16,13 +16,13 @@ from appliance.db.locks import lock_key
 from appliance.db.pool import Pool
 from appliance.db.trio_psycopg import Connection
 from appliance.failpoints import Failpoints
-from appliance.leaving import deletion
-from appliance.leaving.deletion import Deletion, DeletionStatus
-from appliance.leaving.tables import place_of
+from appliance.offboarding import deletion
+from appliance.offboarding.deletion import Deletion, DeletionStatus
+from appliance.offboarding.tables import place_of
 from appliance.runtime.activity import activity
 from appliance.runtime.periodic import every
 
-STATEMENTS = statements.load("leaving")
+STATEMENTS = statements.load("offboarding")
 
 INTERVAL_SECONDS = 2.0
 """Seconds between two looks for a deletion that somebody has asked for."""

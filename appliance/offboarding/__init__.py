@@ -1,4 +1,4 @@
-"""Leaving: a tenant is exported, and deleted, with everything that belongs to it.
+"""Offboarding: a tenant is exported, and deleted, with everything that belongs to it.
 
 Enters: the wish of an operator, confirmed twice. Leaves: the record of a deletion (who, when, how many rows of what)
 and, in the end, no other row of the tenant in any table. Never: a row of another tenant; "done" while a row is left.

@@ -6,11 +6,11 @@ import trio
 
 from appliance.devices.device import DeviceStatus
 from appliance.devices.registry.senders import senders_of
-from appliance.leaving import deletion
+from appliance.offboarding import deletion
 from appliance.reading import Reason, Refusal
-from tests.leaving.test_deletion import work
+from tests.offboarding.test_deletion import work
 from tests.support.accounting import look as balance
-from tests.support.leaving import rows_of
+from tests.support.offboarding import rows_of
 from tests.support.pipeline import IngestStack, furnish, look, open_ingest, telemetry, until
 from tests.support.postgres_server import Database
 from tests.support.tenants import BY, ingest

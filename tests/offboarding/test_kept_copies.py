@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.backup import folder as nightly
-from appliance.leaving.kept_copies import CopyKind, CopyPlaces, KeptCopy, kept_copies, made_before
+from appliance.offboarding.kept_copies import CopyKind, CopyPlaces, KeptCopy, kept_copies, made_before
 from appliance.upgrade import copies as upgrades
 
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)

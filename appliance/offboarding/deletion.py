@@ -15,9 +15,9 @@ from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.errors import Conflict, Outdated
 
-STATEMENTS = statements.load("leaving")
+STATEMENTS = statements.load("offboarding")
 
-LEAVING_CHANNEL = "appliance_leaving"
+OFFBOARDING_CHANNEL = "appliance_leaving"
 """The channel that names each tenant when it is removed: what was in memory of it is not for the next one of its id."""
 
 CLOSING = ("delete_credentials", "end_sessions", "end_tokens", "end_links", "disable_users", "disable_integrations")
@@ -157,7 +157,7 @@ async def advance(connection: Connection[Any], deletion_id: int, now: datetime) 
         if status is DeletionStatus.RUNNING:
             await connection.execute(STATEMENTS["delete_tenant"], parameters)
             await connection.execute(STATEMENTS["set_checking"], parameters)
-            await connection.execute(STATEMENTS["tell_removed"], {"channel": LEAVING_CHANNEL, "tenant": tenant_id})
+            await connection.execute(STATEMENTS["tell_removed"], {"channel": OFFBOARDING_CHANNEL, "tenant": tenant_id})
             return DeletionStatus.CHECKING
         if not settled:
             return status

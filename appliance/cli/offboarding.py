@@ -24,11 +24,11 @@ from appliance.db.trio_psycopg import Connection
 from appliance.devices import tenants
 from appliance.errors import ApplianceError, Invalid
 from appliance.failpoints import Failpoints
-from appliance.leaving import deletion, export
-from appliance.leaving.deletion import Deletion, DeletionStatus
-from appliance.leaving.kept_copies import CopyPlaces, KeptCopy, kept_copies, made_before
-from appliance.leaving.worker import DeletionWorker
 from appliance.new_file import new_file
+from appliance.offboarding import deletion, export
+from appliance.offboarding.deletion import Deletion, DeletionStatus
+from appliance.offboarding.kept_copies import CopyPlaces, KeptCopy, kept_copies, made_before
+from appliance.offboarding.worker import DeletionWorker
 
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.3

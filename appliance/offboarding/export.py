@@ -20,9 +20,9 @@ from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.seats.import_file import joined_tags
-from appliance.leaving.archive import Archive
+from appliance.offboarding.archive import Archive
 
-STATEMENTS = statements.load("leaving_export")
+STATEMENTS = statements.load("offboarding_export")
 
 PAGE_ROWS = 1000
 """Rows read in one transaction."""
