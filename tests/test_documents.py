@@ -37,6 +37,18 @@ def test_every_link_leads_somewhere(name: str) -> None:
             assert anchor in anchors(path), f"{path.name}#{anchor}"
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_line_of_prose_is_longer_than_one_of_code(name: str) -> None:
+    """Tables and pictures are one line each, and the name of a test has no place to be broken at."""
+    fenced, long = False, []
+    for line in text(name).splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        prose_alone = re.sub(r"`tests/\S+`", "", line)
+        if len(prose_alone) > 120 and not fenced and not line.lstrip().startswith(("|", "![")):
+            long.append(line)
+    assert long == []
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_every_picture_is_small_and_described(name: str) -> None:
     pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", prose(name))
