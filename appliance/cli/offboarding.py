@@ -50,7 +50,7 @@ def export_(invocation: Invocation, tenant: str, file: Path, as_json: bool) -> N
         connection, context = administration.connection, administration.context
         await tenants.get(connection, tenant)
         async with connection.transaction():
-            await export.note(connection, tenant, context)
+            await export.record_export(connection, tenant, context)
 
         @asynccontextmanager
         async def reading() -> AsyncIterator[Connection[Any]]:
@@ -96,7 +96,7 @@ def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: b
     async def work(administration: Administration) -> Deletion:
         connection = administration.connection
         seen = await tenants.get(connection, tenant)
-        goes = await deletion.belongings(connection, tenant)
+        goes = await deletion.count_tenant(connection, tenant)
         _ask(seen.title, tenant, goes, confirm, for_good=for_good)
         async with administration.changing():
             deletion_id = await deletion.request(connection, tenant, administration.context, version=seen.version)
@@ -142,7 +142,7 @@ def _show_copies(copies: list[KeptCopy] | None) -> None:
         click.echo(f"{none}exports, and backups that are kept elsewhere, still have it")
 
 
-def _ask(title: str, tenant: str, goes: deletion.Belongings, confirm: str | None, *, for_good: bool) -> None:
+def _ask(title: str, tenant: str, goes: deletion.TenantCounts, confirm: str | None, *, for_good: bool) -> None:
     """Ask twice. Raises Invalid for another id; click.Abort for a no."""
     if confirm is None:
         click.echo(

@@ -103,8 +103,8 @@ async def get(connection: Connection[Any], deletion_id: int) -> Deletion:
 
 
 @dataclass(frozen=True, slots=True)
-class Belongings:
-    """What goes with a tenant, as far as people know it by number."""
+class TenantCounts:
+    """How much goes with a tenant, of what people know by number."""
 
     devices: int
     """Registered ones in any status."""
@@ -115,10 +115,10 @@ class Belongings:
     """Of which nobody is told that they end."""
 
 
-async def belongings(connection: Connection[Any], tenant_id: str) -> Belongings:
-    """Return what would go with a tenant."""
-    cursor = await connection.execute(STATEMENTS["count_belongings"], {"tenant": tenant_id})
-    return Belongings(*require(await cursor.fetchone(), f"tenant {tenant_id}"))
+async def count_tenant(connection: Connection[Any], tenant_id: str) -> TenantCounts:
+    """Return how much would go with a tenant. Raises NotFound."""
+    cursor = await connection.execute(STATEMENTS["count_tenant"], {"tenant": tenant_id})
+    return TenantCounts(*require(await cursor.fetchone(), f"tenant {tenant_id}"))
 
 
 async def under_way(connection: Connection[Any], tenant_id: str) -> int | None:

@@ -33,8 +33,9 @@ READING_BYTES = 110
 LEAST_ID = -1
 LEAST_DIGEST = -(2**63)
 EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+"""Before any row: where the first page of a list begins."""
 
-Reading = Callable[[], AbstractAsyncContextManager[Connection[Any]]]
+OpenTransaction = Callable[[], AbstractAsyncContextManager[Connection[Any]]]
 """Opens a short read-only transaction in which rows of the tenant are seen."""
 
 
@@ -65,10 +66,10 @@ LISTS = (
 )
 TELEMETRY = ListPart("telemetry", ("device_id", "ts", "digest"), ("", EARLIEST, LEAST_DIGEST))
 
-WITHOUT = (
+LEFT_OUT = (
     "passwords, tokens and keys of devices, people, integrations and links, in whatever form they are kept",
     "sessions, known browsers and stored answers of the API",
-    "what the appliance reckons with: states of rules, conditions, marks of roll-ups, allowances",
+    "working state of the appliance: states of rules, conditions, marks of roll-ups, allowances",
 )
 """What the archive leaves out, as its manifest says."""
 
@@ -94,7 +95,7 @@ async def size(connection: Connection[Any], tenant_id: str) -> ExportSize:
     return ExportSize(devices, max(0, readings), alerts)
 
 
-async def note(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> None:
+async def record_export(connection: Connection[Any], tenant_id: str, context: ChangeContext) -> None:
     """Record in the audit that somebody takes an export."""
     entry = Entry(context.actor, "tenant.export", "tenant", tenant_id, tenant_id)
     await record(connection, entry, now=context.now)
@@ -105,7 +106,9 @@ def file_name(tenant_id: str, now: datetime) -> str:
     return f"{tenant_id}-{now:%Y%m%d-%H%M%S}.zip"
 
 
-async def archive(reading: Reading, tenant_id: str, *, now: datetime, version: str) -> AsyncGenerator[bytes, None]:
+async def archive(
+    reading: OpenTransaction, tenant_id: str, *, now: datetime, version: str
+) -> AsyncGenerator[bytes, None]:
     """Yield the archive. Raises NotFound before the first piece when there is no such tenant; psycopg.Error."""
     async with reading() as connection:
         cursor = await connection.execute(STATEMENTS["configuration"], {"tenant": tenant_id})
@@ -132,7 +135,7 @@ async def archive(reading: Reading, tenant_id: str, *, now: datetime, version: s
 
 
 def _parts(
-    reading: Reading, configuration: Mapping[str, str], tenant_id: str, now: datetime
+    reading: OpenTransaction, configuration: Mapping[str, str], tenant_id: str, now: datetime
 ) -> Iterator[tuple[str, AsyncIterator[tuple[bytes, int]]]]:
     """Yield the files before those of readings, each with its pieces."""
     for name, text in configuration.items():
@@ -152,12 +155,12 @@ def _manifest(tenant: Mapping[str, Any], packed: Archive, now: datetime, version
         "exported_at": now,
         "times": "RFC 3339, UTC; days of readings are days of UTC",
         "files": [asdict(member) for member in packed.members],
-        "left_out": WITHOUT,
+        "left_out": LEFT_OUT,
     }
     return msgspec.json.encode(manifest).decode()
 
 
-async def _has_readings(reading: Reading, within: dict[str, Any]) -> bool:
+async def _has_readings(reading: OpenTransaction, within: dict[str, Any]) -> bool:
     async with reading() as connection:
         row = await (await connection.execute(STATEMENTS["has_readings"], within)).fetchone()
     return row is not None and row[0] is True
@@ -169,7 +172,9 @@ async def _document(text: str) -> AsyncIterator[tuple[bytes, int]]:
     yield msgspec.json.format(text.encode(), indent=2) + b"\n", len(value) if isinstance(value, list) else 1
 
 
-async def _file(reading: Reading, part: ListPart, parameters: dict[str, Any]) -> AsyncIterator[tuple[bytes, int]]:
+async def _file(
+    reading: OpenTransaction, part: ListPart, parameters: dict[str, Any]
+) -> AsyncIterator[tuple[bytes, int]]:
     """Yield a CSV file: the heads, then each page of rows, read when it is needed."""
     after: Sequence[Any] = part.first
     begun = False

@@ -68,7 +68,7 @@ class DeletionWorker:
 
     async def work(self) -> bool:
         """Do what is to be done; return False if another process is at it."""
-        async with self._pool.connection() as connection, _alone(connection) as alone:
+        async with self._pool.connection() as connection, _exclusive(connection) as alone:
             if alone:
                 cursor = await connection.execute(STATEMENTS["select_unfinished"])
                 for (deletion_id,) in await cursor.fetchall():
@@ -78,7 +78,7 @@ class DeletionWorker:
     async def recheck(self) -> int:
         """Delete what came in after a deletion was done, and return how many rows that was."""
         gone = 0
-        async with self._pool.connection() as connection, _alone(connection) as alone:
+        async with self._pool.connection() as connection, _exclusive(connection) as alone:
             if alone:
                 since = self._now() - timedelta(days=RECHECK_DAYS)
                 cursor = await connection.execute(STATEMENTS["select_recent"], {"since": since})
@@ -176,7 +176,7 @@ async def _tables(connection: Connection[Any]) -> list[tuple[str, str | None]]:
 
 
 @asynccontextmanager
-async def _alone(connection: Connection[Any]) -> AsyncIterator[bool]:
+async def _exclusive(connection: Connection[Any]) -> AsyncIterator[bool]:
     """Hold the lock of the work for a block; False if another session has it. The end of a session gives it back."""
     cursor = await connection.execute(STATEMENTS["try_lock"], {"key": WORK_LOCK})
     row = await cursor.fetchone()

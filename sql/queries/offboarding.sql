@@ -50,7 +50,7 @@ FROM tenant_deletions
 WHERE %(after)s::bigint IS NULL OR deletion_id < %(after)s
 ORDER BY deletion_id DESC LIMIT %(limit)s
 
--- name: count_belongings
+-- name: count_tenant
 SELECT (SELECT count(*) FROM device_registry WHERE tenant_id = %(tenant)s AND status <> 'DECOMMISSIONED'),
   (SELECT count(*) FROM users WHERE tenant_id = %(tenant)s),
   (SELECT count(*) FROM alert_rules WHERE tenant_id = %(tenant)s AND deleted_at IS NULL),

@@ -58,7 +58,7 @@ EXPORTED: Mapping[str, tuple[str, set[str]]] = {
     "api_tokens": ("api_tokens.json", {"token_hash"}),
     "audit_log": ("audit.csv", set()),
 }
-"""Table -> its file, and the columns that stay where they are: secrets, and what only this appliance reckons with."""
+"""Table -> its file, and the columns that stay where they are: secrets, and working state of this appliance."""
 NOT_EXPORTED = {
     "alert_conditions", "alert_ends", "alert_rule_state", "message_losses", "integration_health",  # states of services
     "quarantine_replays", "quarantine_totals", "telemetry_marks", "tenant_allowances",
@@ -80,7 +80,7 @@ async def _within(connection: Connection[Any]) -> AsyncIterator[Connection[Any]]
         yield connection
 
 
-async def _open(reading: export.Reading, tenant: str) -> zipfile.ZipFile:
+async def _open(reading: export.OpenTransaction, tenant: str) -> zipfile.ZipFile:
     pieces = [piece async for piece in export.archive(reading, tenant, now=NOW, version="1")]
     return zipfile.ZipFile(io.BytesIO(b"".join(pieces)))
 

@@ -98,7 +98,7 @@ async def _archive(platform: Platform) -> Response:
     tenant, _ = await _measured(platform)
     access, tenant_id, now = platform.access, tenant.tenant_id, platform.access.now()
     async with access.changing() as connection:
-        await export.note(connection, tenant_id, access.context())
+        await export.record_export(connection, tenant_id, access.context())
     pieces = export.archive(partial(access.reading, viewer()), tenant_id, now=now, version=__version__)
     response = Response(pieces, content_type=CONTENT_TYPE)
     response.timeout = None  # it takes as long as its reader

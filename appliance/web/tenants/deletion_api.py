@@ -128,7 +128,7 @@ def _add_question(routes: Blueprint, tenants: TenantActions, actions: DeletionAc
     @describe("Ask what would go with a tenant", answers={HTTPStatus.OK: DeletionQuestion})
     async def ask_deletion(tenant_id: str) -> Response:
         tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
-        goes = await actions.belongings(tenant.tenant_id)
+        goes = await actions.count_tenant(tenant.tenant_id)
         return answer(
             DeletionQuestion(
                 tenant_id=tenant.tenant_id,

@@ -32,7 +32,7 @@ def _add_questions(routes: Blueprint, renderer: PageRenderer, tenants: TenantAct
         tenant_id: str, template: str, fault: Fault | None = None, status: HTTPStatus = HTTPStatus.OK
     ) -> Response:
         tenant = (await tenants.get(tenant_of_path(tenant_id))).tenant
-        goes = await actions.belongings(tenant.tenant_id)
+        goes = await actions.count_tenant(tenant.tenant_id)
         return await renderer.page(template, status=status, tenant=tenant, goes=goes, fault=fault)
 
     @routes.get("/tenants/<tenant_id>/delete")

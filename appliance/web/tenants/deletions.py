@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from appliance.offboarding import deletion
-from appliance.offboarding.deletion import Belongings, Deletion
+from appliance.offboarding.deletion import Deletion, TenantCounts
 from appliance.offboarding.kept_copies import KeptCopy, made_before
 from appliance.web.access.auth import Viewer
 from appliance.web.platform import Platform
@@ -21,10 +21,10 @@ class DeletionActions:
         self._platform = platform
         self._port = port
 
-    async def belongings(self, tenant_id: str) -> Belongings:
+    async def count_tenant(self, tenant_id: str) -> TenantCounts:
         """Return what would go with a tenant."""
         async with self._platform.access.reading() as connection:
-            return await deletion.belongings(connection, tenant_id)
+            return await deletion.count_tenant(connection, tenant_id)
 
     async def begin(self, tenant_id: str, version: datetime) -> int:
         """Begin a deletion, and return its id once the broker has refused the devices. Raises NotFound, Conflict."""
