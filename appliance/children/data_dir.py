@@ -231,7 +231,7 @@ def refuse_unusable(path: Path) -> None:
     """
     there = path = path.absolute()
     try:
-        while not there.exists():
+        while not os.path.lexists(there):  # a link that leads nowhere is there, and is no folder
             there = there.parent
         if not there.is_dir():
             raise NotADirectoryError

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,7 +81,8 @@ def begin(path: Path, into: Sequence[str], aside: str, stays: Collection[str], s
     taken = _unused(path, aside) if out else None
     sync_folder(path / BUILT)
     journal = Journal(taken, out, tuple(into))
-    write_atomically(path / JOURNAL, msgspec.json.format(msgspec.json.encode(journal)) + b"\n")
+    with _told(path, begun=False):
+        write_atomically(path / JOURNAL, msgspec.json.format(msgspec.json.encode(journal)) + b"\n")
     step()
     _finish(path, journal, step)
     return taken
@@ -145,7 +146,27 @@ def size(path: Path) -> int:
     return total
 
 
+@contextlib.contextmanager
+def _told(path: Path, *, begun: bool) -> Iterator[None]:
+    """Raise ApplianceError in place of OSError, with what became of the replacement."""
+    try:
+        yield
+    except OSError as error:
+        if begun or (path / JOURNAL).exists():
+            end = (
+                "Mend that; the next `appliance run` or `appliance restore` puts the rest in place, and needs no backup"
+            )
+        else:
+            end = f"Nothing was moved: what was in {path} is as it was. Mend that, and restore again"
+        raise ApplianceError(f"what was restored cannot be put in place: {error}. {end}") from error
+
+
 def _finish(path: Path, journal: Journal, step: Step) -> None:
+    with _told(path, begun=True):
+        _move(path, journal, step)
+
+
+def _move(path: Path, journal: Journal, step: Step) -> None:
     (path / RUN_FILE).unlink(missing_ok=True)
     if journal.aside is not None:
         make_folder(path / journal.aside, 0o700)

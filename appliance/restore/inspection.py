@@ -13,7 +13,7 @@ from appliance.backup.archive import Manifest, open_backup, read_archive
 from appliance.backup.contents import TLS_FILES, fingerprint_of
 from appliance.children import postgres_files
 from appliance.children.data_dir import Instance, lock_holder, require_owner
-from appliance.children.replacement import JOURNAL, belongings, refuse_mounts, size
+from appliance.children.replacement import BUILT, JOURNAL, belongings, refuse_mounts, size
 from appliance.config import Retention
 from appliance.counted import counted
 from appliance.db.migrations import shipped
@@ -120,14 +120,22 @@ def refuse(manifest: Manifest, place: Place, *, replace: bool) -> None:
 
 
 def refuse_used(place: Place) -> None:
-    """Raise ApplianceError when an appliance runs on the place."""
+    """Raise ApplianceError when an appliance runs on the place, or another restore works on it."""
+    if _is_restored_into(place):
+        raise ApplianceError(f"another restore (pid {place.holder}) works on {place.path}: wait for its end")
     if place.holder is not None:
         raise ApplianceError(f"an appliance (pid {place.holder}) runs on {place.path}: stop it, then restore")
 
 
+def _is_restored_into(place: Place) -> bool:
+    return place.holder is not None and (place.path / BUILT).exists()
+
+
 def in_the_way(place: Place) -> Iterator[str]:
     """Yield what has to end before a restore can begin, in sentences with what to do."""
-    if place.holder is not None:
+    if _is_restored_into(place):
+        yield f"Another restore (pid {place.holder}) works on {place.path}: wait for its end."
+    elif place.holder is not None:
         yield f"An appliance (pid {place.holder}) runs on {place.path}: stop it before you restore."
     if (place.path / JOURNAL).exists():
         yield f"A restore into {place.path} was interrupted, and is finished first: start and stop the appliance."

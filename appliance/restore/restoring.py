@@ -192,11 +192,20 @@ async def restore(task: Task, planned: Plan) -> Restored:
             else:
                 loaded = await _fill_external(task, planned, Endpoint.external(config.database.url.reveal()))
             task.step()
-        except BaseException:
+        except BaseException as error:
             replacement.discard(path)
+            raise_untouched(path, error)
             raise
         aside = replacement.begin(path, into, _aside(task), stays, task.step)
     return Restored(*loaded, None if aside is None else path / aside)
+
+
+def raise_untouched(path: Path, error: BaseException) -> None:
+    """Raise ApplianceError for what failed before anything was moved, if it is of a kind that people can mend."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:  # nurseries wrap even a single error
+        (error,) = error.exceptions
+    if type(error) is ApplianceError or isinstance(error, OSError):
+        raise ApplianceError(f"{error}. What was in {path} is as it was") from error
 
 
 def _aside(task: Task) -> str:

@@ -159,9 +159,11 @@ def _spoil(path: Path, how: str) -> None:
         case "below a file":
             path.parent.rmdir()
             path.parent.write_text("mine")
+        case "a link that leads nowhere":
+            path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("how", ["open to all", "a file", "below a file"])
+@pytest.mark.parametrize("how", ["open to all", "a file", "below a file", "a link that leads nowhere"])
 def test_it_is_said_beforehand_why_a_folder_would_be_refused(folder: Path, how: str) -> None:
     path = folder / "above" / "data"
     path.parent.mkdir()

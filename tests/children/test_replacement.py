@@ -1,10 +1,13 @@
 """The content of a data folder is replaced as a whole: killed anywhere, the old one or the new one is there."""
 
+import errno
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,3 +135,39 @@ def test_the_size_of_a_link_is_not_that_of_what_it_leads_to(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     assert replacement.size(tmp_path / "elsewhere") >= replacement.size(tmp_path / "elsewhere/file") >= 100_000
     assert replacement.size(tmp_path / "link") < 10_000
+
+
+@pytest.mark.parametrize("first", [replacement.JOURNAL, "replaced-now", "postgres"])
+def test_a_disk_that_fails_is_told_with_what_became_of_the_restore(
+    tmp_path: Path, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+    begun = first != replacement.JOURNAL
+    with monkeypatch.context() as failing:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for name in ("make_folder", "write_atomically"):
+            failing.setattr(replacement, name, failing_at(first, full, getattr(replacement, name)))
+        failing.setattr(Path, "rename", failing_at(first, full, Path.rename))
+        end = "needs no backup" if begun else f"Nothing was moved: what was in {tmp_path} is as it was"
+        with pytest.raises(ApplianceError, match=f"No space left on device. .*{end}"):
+            replacement.begin(
+                tmp_path, ["instance.json", "keys.json", "postgres", "tls"], "replaced-now", STAYS, lambda: None
+            )
+        if begun:
+            with pytest.raises(ApplianceError, match="needs no backup"), locked_data_dir(tmp_path):
+                pass
+    with locked_data_dir(tmp_path):
+        found = read(tmp_path)
+    aside = {f"replaced-now/{name}": text for name, text in OLD.items()}
+    assert found == PLACE | (NEW | aside if begun else OLD)
+
+
+def failing_at(name: str, error: OSError, work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``work``, which fails where its path ends with ``name``."""
+
+    def done(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise error
+        return work(path, *arguments, **more)
+
+    return done

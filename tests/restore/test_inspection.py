@@ -11,7 +11,7 @@ import pytest
 from appliance import keyring
 from appliance.backup.archive import Manifest
 from appliance.children.data_dir import open_data_dir
-from appliance.children.replacement import JOURNAL
+from appliance.children.replacement import BUILT, JOURNAL
 from appliance.config import Retention
 from appliance.db.migrations import shipped
 from appliance.disk.levels import Room
@@ -90,6 +90,13 @@ def test_a_place_is_looked_at_without_a_trace(tmp_path: Path) -> None:
     with pytest.raises(ApplianceError, match=rf"an appliance \(pid {os.getpid()}\) runs on .*: stop it, then restore"):
         inspection.refuse_used(used)
     assert f"(pid {os.getpid()}) runs on {path}: stop it before you restore." in " ".join(inspection.in_the_way(used))
+    (path / BUILT).mkdir()
+    with pytest.raises(ApplianceError, match=rf"another restore \(pid {os.getpid()}\) works on .*: wait for its end"):
+        inspection.refuse_used(used)
+    assert list(inspection.in_the_way(used)) == [
+        f"Another restore (pid {os.getpid()}) works on {path}: wait for its end."
+    ]
+    (path / BUILT).rmdir()
     found = inspection.look(path, ())
     assert (found.names, found.instance_id, found.key_ids) == (["instance.json", "keys.json"], instance, keys)
 
