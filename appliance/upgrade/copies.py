@@ -71,13 +71,18 @@ def interrupted(copies: Sequence[Copy], schema: int, target: int) -> Copy | None
     return next((copy for copy in copies if copy.schema < schema < copy.target <= target), None)
 
 
-def prune(data_dir: Path) -> list[Path]:
+def prune(data_dir: Path, made: Copy | None = None) -> list[Path]:
     """Remove what is not kept, and what was not finished; return it.
 
     Of each schema the newest stays, so that an upgrade that fails again and again does not push out the one before.
+    ``made``, which was made just now, stays whatever the names of others say: a wrong clock may have named them, and an
+    older schema may have been restored.
     """
-    folder, kept, removed = data_dir / FOLDER, dict[int, Copy](), []
+    folder, removed = data_dir / FOLDER, []
+    kept = {} if made is None else {made.schema: made}
     for copy in find(data_dir):
+        if copy == made:
+            continue
         if copy.schema in kept or len(kept) == KEPT:
             removed.append(copy.path)
         else:

@@ -8,7 +8,9 @@ from typing import Any
 
 import psycopg
 import structlog
+import trio
 
+from appliance.backup.archive import open_backup, read_archive
 from appliance.backup.writing import Task, write_backup
 from appliance.children.files import make_folder
 from appliance.clock import Clock
@@ -51,14 +53,14 @@ async def copy_before(context: UpgradeContext, connection: Connection[Any], sche
     That of an upgrade that was interrupted serves again, if nothing but migrations has written since. Raises
     ApplianceError, upon which nothing may be migrated.
     """
-    copies = find(context.data_dir)
-    there = interrupted(copies, schema, target) or await _unchanged(connection, copies, schema, target)
-    if there is not None:
-        log.info("the copy before the upgrade is there already", file=str(there.path))
-        return there
     folder = context.data_dir / FOLDER
     try:
-        make_folder(folder, 0o700)
+        there = await _reusable(connection, find(context.data_dir), schema, target)
+        if there is not None:
+            log.info("the copy before the upgrade is there already", file=str(there.path))
+            return there
+        if not folder.is_symlink():  # to another disk, by the owner of data_dir
+            make_folder(folder, 0o700)
         prune(context.data_dir)
         await _require_room(folder, connection)
         return await _make(context, folder, schema, target)
@@ -66,6 +68,37 @@ async def copy_before(context: UpgradeContext, connection: Connection[Any], sche
         raise ApplianceError(
             f"the database is not migrated, since it was not copied before: {error}; {WITHOUT_COPY}"
         ) from error
+
+
+async def _reusable(connection: Connection[Any], copies: list[Copy], schema: int, target: int) -> Copy | None:
+    """Return the copy that serves again, if there is one. Raises ApplianceError when a new one cannot replace it.
+
+    A copy is verified when it is made, and read again here: since then a disk may have failed.
+    """
+    begun = interrupted(copies, schema, target)
+    copy = begun or await _unchanged(connection, copies, schema, target)
+    damage = None if copy is None else await _damage(copy)
+    if copy is None or damage is None:
+        return copy
+    if begun is not None:
+        raise ApplianceError(f"the upgrade was interrupted, and the copy made before it cannot be used: {damage}")
+    log.warning("the copy before the upgrade cannot be used, and is made anew", error=damage)
+    return None
+
+
+async def _damage(copy: Copy) -> str | None:
+    """Return what is wrong with a copy; None: it is whole."""
+    try:
+        await trio.to_thread.run_sync(_read_to_its_end, copy.path, abandon_on_cancel=True)
+    except (ApplianceError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _read_to_its_end(path: Path) -> None:
+    with open_backup(path, None) as stream:
+        for _ in read_archive(stream):
+            pass
 
 
 async def _make(context: UpgradeContext, folder: Path, schema: int, target: int) -> Copy:
@@ -86,9 +119,10 @@ async def _make(context: UpgradeContext, folder: Path, schema: int, target: int)
         )
     )
     log.info("copied and verified", file=str(path), bytes=written.bytes, seconds=round(written.seconds, 1))
-    for removed in prune(context.data_dir):
+    made = Copy(path, schema, target, at)
+    for removed in prune(context.data_dir, made):
         log.info("removed the copy before an earlier upgrade", file=str(removed))
-    return Copy(path, schema, target, at)
+    return made
 
 
 async def _unchanged(connection: Connection[Any], copies: list[Copy], schema: int, target: int) -> Copy | None:

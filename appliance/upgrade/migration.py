@@ -74,7 +74,7 @@ class Upgrade:
             if others:
                 raise ApplianceError(_in_the_way(others))
         if not self._context.endpoint.login_is_role:
-            log.info("no copy is made of an external database before its migration: appliance backup makes one")
+            log.warning("an external database is migrated without a copy: `appliance backup` makes one beforehand")
         elif self._options.without_copy:
             log.warning("the database is migrated without a copy, as asked for")
         elif self._copy is None:

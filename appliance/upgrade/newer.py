@@ -43,7 +43,12 @@ async def refusal(error: NewerDatabaseError, endpoint: Endpoint, data_dir: Path)
 
 def _whole(data_dir: Path) -> list[Copy]:
     """Return the copies whose manifest is there, and is of the schema in their name."""
-    return [copy for copy in find(data_dir) if _schema_in(copy.path) == copy.schema]
+    try:
+        copies = find(data_dir)
+    except OSError as error:
+        log.warning("the copies made before upgrades cannot be read", error=str(error))
+        return []
+    return [copy for copy in copies if _schema_in(copy.path) == copy.schema]
 
 
 def _schema_in(path: Path) -> int | None:

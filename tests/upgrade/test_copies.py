@@ -54,6 +54,16 @@ def test_of_each_schema_the_newest_stays_of_the_last_two(tmp_path: Path) -> None
     assert prune(tmp_path) == []
 
 
+def test_one_that_was_just_made_stays_whatever_a_wrong_clock_or_a_restore_has_left(tmp_path: Path) -> None:
+    lay(tmp_path, 37, 40, day=9)
+    made = lay(tmp_path, 37, 40, day=1)
+    prune(tmp_path, Copy.of(made))
+    assert [copy.path for copy in find(tmp_path)] == [made], "the other was made while the clock was ahead"
+    kept, other = lay(tmp_path, 44, 48), lay(tmp_path, 40, 44)
+    assert prune(tmp_path, Copy.of(made)) == [other], "a backup of schema 37 was restored"
+    assert [copy.path for copy in find(tmp_path)] == [kept, made]
+
+
 def test_one_that_is_too_old_to_go_back_to_goes(tmp_path: Path) -> None:
     old, last = lay(tmp_path, 30, 37), lay(tmp_path, 37, 40, day=2)
     foreign = old.with_name("notes.txt")

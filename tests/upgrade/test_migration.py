@@ -1,5 +1,6 @@
 """An embedded database is copied before it is migrated; what fails, or must not be, leaves it as it was."""
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from appliance.backup.verifying import verify
 from appliance.children.data_dir import open_data_dir
@@ -138,6 +140,49 @@ async def test_an_upgrade_that_was_interrupted_goes_on_with_the_copy_from_before
     assert find(patient.folder) == [before]
 
 
+async def test_a_copy_that_was_damaged_since_serves_no_more(patient: Patient) -> None:
+    patient.program(BAD)
+    with pytest.raises(ApplianceError, match="nonsense"):
+        await patient.start().run()
+    [damaged] = find(patient.folder)
+    os.truncate(damaged.path, 2000)
+    with pytest.raises(ApplianceError, match="nonsense"):
+        await patient.start().run()
+    [whole] = find(patient.folder)
+    assert (whole.at > damaged.at, whole.path.stat().st_size > 2000) == (True, True)
+
+    patient.program(GOOD.format(1), BAD)
+    with pytest.raises(ApplianceError, match="nonsense"):
+        await patient.start().run()
+    [whole] = find(patient.folder)
+    os.truncate(whole.path, 2000)
+    assert patient.schema() == NOW + 1
+    patient.program(GOOD.format(1), GOOD.format(2))
+    told = rf"interrupted, and the copy made before it cannot be used: .*{whole.path.name}.*; `appliance migrate --with"
+    with pytest.raises(ApplianceError, match=told):
+        await patient.start().run()
+    assert patient.schema() == NOW + 1
+    await patient.start(without_copy=True).run()
+    assert patient.schema() == NOW + 2
+
+
+async def test_the_folder_of_copies_may_be_on_another_disk_but_must_be_one(patient: Patient) -> None:
+    patient.program(GOOD.format(1))
+    folder = patient.folder / FOLDER
+    folder.touch()
+    with pytest.raises(ApplianceError, match=f"is not migrated, since it was not copied before: .*{folder}"):
+        await patient.start().run()
+    folder.unlink()
+    elsewhere = patient.folder.parent / "elsewhere"
+    folder.symlink_to(elsewhere)
+    with pytest.raises(ApplianceError, match=f"is not migrated, since it was not copied before: .*{folder}"):
+        await patient.start().run()
+    assert patient.schema() == NOW
+    elsewhere.mkdir()
+    await patient.start().run()
+    assert [path.suffix for path in elsewhere.iterdir()] == [".tar"]
+
+
 async def test_without_room_for_the_copy_nothing_is_migrated_but_on_request(patient: Patient) -> None:
     patient.program(GOOD.format(1))
     patient.monkeypatch.setattr(copying, "measure", lambda _path: Room(10 << 30, 100 << 20, 0, 0))
@@ -152,8 +197,10 @@ async def test_without_room_for_the_copy_nothing_is_migrated_but_on_request(pati
 
 async def test_an_external_database_is_migrated_without_a_copy(patient: Patient) -> None:
     patient.program(GOOD.format(1))
-    await patient.start(external=True).run()
+    with capture_logs() as lines:
+        await patient.start(external=True).run()
     assert (patient.schema(), patient.names()) == (NOW + 1, set())
+    assert ["without a copy" in line["event"] for line in lines if line["log_level"] == "warning"] == [True]
 
 
 async def test_on_a_schema_whose_programs_hold_no_lock_their_listening_counts(patient: Patient) -> None:
@@ -226,5 +273,11 @@ async def test_going_back_has_its_price_in_readings(patient: Patient) -> None:
     with pytest.raises(ApplianceError, match="about 70 readings received since would be lost"):
         await patient.start().run()
     copy.path.write_bytes(b"damaged")
-    with pytest.raises(ApplianceError, match=r"restore a backup made by it.*\(no copy made before the upgrade is left"):
+    none = r"restore a backup made by it.*\(no copy made before the upgrade is left"
+    with pytest.raises(ApplianceError, match=none):
+        await patient.start().run()
+    copy.path.unlink()
+    copy.path.parent.rmdir()
+    copy.path.parent.touch()
+    with pytest.raises(ApplianceError, match=none):
         await patient.start().run()
