@@ -2,7 +2,6 @@
 
 import getpass
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from structlog.testing import capture_logs
 
-from appliance.cli import cli
-from appliance.cli.program import first_error
 from appliance.errors import ApplianceError
 from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.postgres_server import Database
+from tests.support.program import handled, invoke
 from tests.support.project import ROOT
 
 pytestmark = pytest.mark.real
@@ -51,12 +47,7 @@ def running() -> Iterator[ApplianceProcess]:
 
 def text(where: ApplianceProcess, *arguments: str, given: str | None = None) -> str:
     """What the command prints for people."""
-    environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | where.settings
-    with capture_logs():  # which the program itself sends elsewhere than its output
-        result = CliRunner().invoke(cli, arguments, env=environ, input=given, catch_exceptions=True)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise first_error(result.exception)
-    return result.stdout
+    return handled(invoke(where.settings, *arguments, typed=given)).stdout
 
 
 def ask(where: ApplianceProcess, *arguments: str, given: str | None = None) -> Any:

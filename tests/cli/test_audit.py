@@ -1,19 +1,17 @@
 """P20 on the command line: whatever a command changes has its audit row in the same transaction."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 import psycopg
 import pytest
-from click.testing import CliRunner
-from structlog.testing import capture_logs
 
 from appliance.cli import cli
 from appliance.cli.administration import operating_system_user
 from tests.support.audit_watch import AuditWatch
 from tests.support.postgres_server import Database
+from tests.support.program import invoke
 
 GROUND = (
     "INSERT INTO tenants (created_at, updated_at, tenant_id) VALUES (now(), now(), 't'), (now(), now(), 'u')",
@@ -112,9 +110,7 @@ def test_every_command_that_changes_something_has_its_audit_row_in_its_transacti
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where an export is written
-    environ = {name: None for name in os.environ if name.startswith("APPLIANCE_")} | {
-        "APPLIANCE_DATABASE_URL": database.url
-    }
+    settings = {"APPLIANCE_DATABASE_URL": database.url}
     wrong = []
     with psycopg.connect(database.conninfo(), autocommit=True) as connection:
         for statement in GROUND:
@@ -122,8 +118,7 @@ def test_every_command_that_changes_something_has_its_audit_row_in_its_transacti
         watch = AuditWatch.over(connection)
         for line, actions in CHANGING:
             watch.begin()
-            with capture_logs():
-                done = CliRunner().invoke(cli, [*line.split(), "--json"], env=environ, input=TYPED.get(named(line)))
+            done = invoke(settings, *line.split(), "--json", typed=TYPED.get(named(line)))
             gained = watch.gained()
             if done.exit_code or gained.actions != actions:
                 wrong.append(f"{line}: {done.exit_code}, {gained.actions}; {done.output} {done.exception!r}")

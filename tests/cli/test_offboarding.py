@@ -1,23 +1,21 @@
 """``appliance tenant export`` and ``delete`` on the machine."""
 
 import json
-import os
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click.testing
 import pytest
 from structlog.testing import capture_logs
 
 from appliance.children.data_dir import open_data_dir
-from appliance.cli import cli
 from appliance.errors import Invalid, NotFound
 from appliance.upgrade.copies import FOLDER, name_of
 from tests.support.offboarding import fill, rows_of
 from tests.support.pipeline import look
 from tests.support.postgres_server import Database
+from tests.support.program import invoke
 
 LEAVING, STAYING = "acme", "rival"
 
@@ -26,12 +24,10 @@ def run(
     database: Database, *arguments: str, typed: str | None = None, data_dir: Path | None = None
 ) -> click.testing.Result:
     """Run ``appliance tenant ...`` on the database."""
-    environ: dict[str, Any] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-    environ["APPLIANCE_DATABASE_URL"] = database.url
+    settings = {"APPLIANCE_DATABASE_URL": database.url}
     if data_dir is not None:
-        environ["APPLIANCE_DATA_DIR"] = str(data_dir)
-    with capture_logs():
-        return click.testing.CliRunner().invoke(cli, ["tenant", *arguments], env=environ, input=typed)
+        settings["APPLIANCE_DATA_DIR"] = str(data_dir)
+    return invoke(settings, "tenant", *arguments, typed=typed)
 
 
 def test_an_export_is_a_new_file_for_its_owner_alone(database: Database, tmp_path: Path) -> None:

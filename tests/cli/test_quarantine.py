@@ -1,22 +1,19 @@
 """``appliance quarantine``, against a running appliance and against none."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import trio
-from click.testing import CliRunner, Result
-from structlog.testing import capture_logs
+from click.testing import Result
 
-from appliance.cli import cli
-from appliance.cli.program import first_error
 from appliance.errors import Conflict, NotFound
 from tests.support.appliance_process import ApplianceProcess, started
 from tests.support.pipeline import Message, furnish, look, open_ingest, telemetry
 from tests.support.postgres_server import Database
+from tests.support.program import handled, invoke
 
 pytestmark = pytest.mark.real
 
@@ -27,12 +24,7 @@ def runner(settings: dict[str, str]) -> Run:
     """Runs commands in this process, with these settings only."""
 
     def run(*arguments: str, given: str | None = None) -> Result:
-        environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-        with capture_logs():  # which the program itself sends elsewhere than its output
-            result = CliRunner().invoke(cli, ["quarantine", *arguments], env=environ | settings, input=given)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise first_error(result.exception)
-        return result
+        return handled(invoke(settings, "quarantine", *arguments, typed=given))
 
     return run
 

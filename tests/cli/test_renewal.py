@@ -1,28 +1,27 @@
 """``appliance subscription`` while the clock is in doubt: no subscription has ended, and none is renewed."""
 
 import json
-import os
 import time
 from pathlib import Path
 
 import psycopg
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from appliance.cli import cli
 from appliance.cli.program import first_error
 from appliance.errors import Conflict, KeyReused
 from appliance.service_clock import machine, record
 from appliance.service_clock.service_time import Cause, Doubt, Instant, Recorded
 from tests.support.postgres_server import Database
+from tests.support.program import invoke
 
 DAY = 86_400.0
 
 
-def invoke(folder: Path, database: Database, *arguments: str) -> Result:
-    environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-    environ |= {"APPLIANCE_DATA_DIR": str(folder), "APPLIANCE_DATABASE_URL": database.url}
-    return CliRunner().invoke(cli, ["subscription", *arguments], env=environ)
+def run_subscription(folder: Path, database: Database, *arguments: str) -> Result:
+    """Run ``appliance subscription ...`` on the database, with the record of the clock in ``folder``."""
+    settings = {"APPLIANCE_DATA_DIR": str(folder), "APPLIANCE_DATABASE_URL": database.url}
+    return invoke(settings, "subscription", *arguments)
 
 
 def doubt(folder: Path, *, ahead: float, since: float) -> None:
@@ -38,7 +37,7 @@ def test_a_renewal_under_a_clock_in_doubt_is_refused_with_the_mend(
 ) -> None:
     subscription = sold(database)
     doubt(tmp_path, ahead=14 * 3600, since=60)
-    refused = invoke(tmp_path, database, "renew", subscription, "--days", "30", *how)
+    refused = run_subscription(tmp_path, database, "renew", subscription, "--days", "30", *how)
     assert refused.exception is not None
     error = first_error(refused.exception)
     assert isinstance(error, Conflict)
@@ -48,7 +47,7 @@ def test_a_renewal_under_a_clock_in_doubt_is_refused_with_the_mend(
 def test_what_ended_in_the_time_of_a_doubt_is_not_listed_as_ended(database: Database, tmp_path: Path) -> None:
     sold(database)
     doubt(tmp_path, ahead=40 * DAY, since=20 * DAY)
-    listed = json.loads(invoke(tmp_path, database, "list", "--json").stdout)
+    listed = json.loads(run_subscription(tmp_path, database, "list", "--json").stdout)
     assert [row["status"] for row in listed] == ["ACTIVE"]
 
 
@@ -60,7 +59,7 @@ def test_a_look_before_a_repetition_says_that_it_changes_nothing(database: Datab
     again = (*renew, "--again", "--key", "once more")
     for command in (renew, again):
         assert looked(tmp_path, database, *command)["would_change"] is True
-        done = invoke(tmp_path, database, *command).stdout
+        done = run_subscription(tmp_path, database, *command).stdout
         made = json.loads(done[done.index("{\n") :])  # the log comes before it
         assert made["changed"] is True
         told = looked(tmp_path, database, *command)
@@ -70,14 +69,16 @@ def test_a_look_before_a_repetition_says_that_it_changes_nothing(database: Datab
             "term_end": made["new_term_end"],
             "note": "Already active",
         }
-    used = invoke(tmp_path, database, "renew", subscription, "--days", "90", "--key", "once more", "--dry-run")
+    used = run_subscription(
+        tmp_path, database, "renew", subscription, "--days", "90", "--key", "once more", "--dry-run"
+    )
     assert used.exception is not None
     assert isinstance(first_error(used.exception), KeyReused)
 
 
 def looked(folder: Path, database: Database, *arguments: str) -> dict[str, object]:
     """What the command would do."""
-    found: dict[str, object] = json.loads(invoke(folder, database, *arguments, "--dry-run").stdout)
+    found: dict[str, object] = json.loads(run_subscription(folder, database, *arguments, "--dry-run").stdout)
     return found
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from click.testing import CliRunner, Result
-from structlog.testing import capture_logs
+from click.testing import Result
 
 from appliance.children.data_dir import locked_data_dir, open_data_dir
-from appliance.cli import cli
 from appliance.db.roles import ROLES
 from tests.support.postgres_server import Database
+from tests.support.program import invoke
 
 OF_THIS_SERVER = frozenset({"fsync", "full_page_writes"})
 """What is broken on the Postgres of the tests, which syncs nothing."""
@@ -75,9 +74,7 @@ class Patient:
 
     def command(self, *arguments: str, **environ: str) -> Result:
         """Run ``appliance doctor``."""
-        none = {name: None for name in os.environ if name.startswith("APPLIANCE_")}
-        with capture_logs():  # a mend is logged
-            return CliRunner().invoke(cli, ["doctor", *arguments], env={**none, **self.environ, **environ})
+        return invoke({**self.environ, **environ}, "doctor", *arguments)
 
     def examine(self, *arguments: str, **environ: str) -> Diagnosis:
         """Run ``appliance doctor --json``."""
