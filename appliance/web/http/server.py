@@ -3,8 +3,7 @@
 One port speaks TLS and plain HTTP, as each connection's first byte asks for (:mod:`appliance.web.http.stream`).
 
 Hypercorn's ``serve`` upgrades to clear-text HTTP/2, lets a peer that stops reading delay the shutdown, and waits its
-whole graceful time for open WebSockets. So the accept loop and the connection are written here; the protocol is
-Hypercorn's.
+whole graceful time for open WebSockets. So the accept loop and the connection are ours; the protocol is Hypercorn's.
 """
 
 import sys
@@ -331,6 +330,7 @@ class _Server:
             await _Connection(self, stream).run()
         finally:
             self._open.discard(stream)
+            stream.free()
             if not self._open:
                 self._empty.set()
 

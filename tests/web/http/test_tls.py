@@ -1,5 +1,6 @@
 """TLS on the dashboard's port: the handshake and its limits, what goes on while a certificate is exchanged, the end."""
 
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -125,6 +126,32 @@ async def test_an_endless_handshake_ends_and_its_place_is_free(certificates: Fil
                 await slow.send_all(begin)
                 assert await read_all(slow, seconds=20) == b""
             await served.places_free()
+
+
+def tls_objects() -> int:
+    """The number of TLS connections of a server that are in memory."""
+    return sum(isinstance(one, ssl.SSLObject) and one.server_side for one in gc.get_objects())
+
+
+async def test_the_memory_of_a_connection_is_free_when_it_ends_without_a_collection(
+    certificates: FileCertificates,
+) -> None:
+    limits = RequestLimits(handshake_time=0.2, connections=1)
+    async with without_database(certificates=certificates, limits=limits) as served:
+        gc.collect()
+        before = tls_objects()
+        gc.disable()
+        try:
+            assert (await ask(served, certificates.client())).startswith(b"HTTP/1.1 200")
+            await served.places_free()
+            for begin in (b"\x16\x03\x01\x40\x00\x01", b"\x16\x03\x01\x00\x05hello"):  # half a hello, and none
+                async with await served.connect() as bad:
+                    await bad.send_all(begin)
+                    await read_all(bad, seconds=20)
+                await served.places_free()
+            assert tls_objects() == before
+        finally:
+            gc.enable()
 
 
 async def test_a_handshake_holds_its_place_and_the_next_is_answered_in_its_own_language(
