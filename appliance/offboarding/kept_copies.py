@@ -4,6 +4,7 @@ Nothing can be removed from within a copy. So people are told which copies there
 known here: exports, backups that somebody moved or made elsewhere, and those of other appliances on the database.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -85,5 +86,7 @@ def _upgrades(data_dir: Path) -> Iterator[KeptCopy]:
 def _replaced(data_dir: Path) -> Iterator[KeptCopy]:
     for path in data_dir.iterdir() if data_dir.is_dir() else ():
         match = _REPLACED.fullmatch(path.name)
-        if match is not None:
+        if match is None:
+            continue
+        with contextlib.suppress(ValueError):  # a month 13
             yield KeptCopy(CopyKind.REPLACED, str(path), datetime.strptime(match[1], _TIME).replace(tzinfo=UTC))

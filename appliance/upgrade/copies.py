@@ -40,7 +40,10 @@ class Copy:
         match = _NAME.fullmatch(path.name)
         if match is None:
             return None
-        at = datetime.strptime(match[3], _TIME).replace(tzinfo=UTC)
+        try:
+            at = datetime.strptime(match[3], _TIME).replace(tzinfo=UTC)
+        except ValueError:  # a month 13
+            return None
         return cls(path, int(match[1]), int(match[2]), at)
 
 

@@ -20,7 +20,8 @@ def places(tmp_path: Path) -> CopyPlaces:
     data, backups = tmp_path / "data", tmp_path / "backups"
     for folder in (data / upgrades.FOLDER, data / "replaced-20260430T031502Z", data / "replaced-mine", backups):
         folder.mkdir(parents=True)
-    (data / "replaced-20260430T031502Z-2").mkdir()
+    for name in ("replaced-20260430T031502Z-2", "replaced-20261301T031502Z"):
+        (data / name).mkdir()
     (data / upgrades.FOLDER / upgrades.name_of(37, 40, AT)).touch()
     for name in (nightly.name_of(OURS, AT + DAY), nightly.name_of(OURS, AT + 2 * DAY), nightly.name_of(OTHERS, AT)):
         (backups / name).touch()

@@ -19,7 +19,8 @@ def test_a_name_says_from_which_schema_before_which_and_when(tmp_path: Path) -> 
     path = lay(tmp_path, 37, 40)
     assert path.name == "schema-0037-before-0040-20260501T031502Z.tar"
     assert find(tmp_path) == [Copy(path, 37, 40, AT)]
-    (path.parent / "notes.txt").write_text("somebody's")
+    for name in ("notes.txt", "schema-0037-before-0040-20261301T031502Z.tar"):
+        (path.parent / name).write_text("somebody's")
     assert find(tmp_path) == [Copy(path, 37, 40, AT)]
     assert find(tmp_path / "elsewhere") == []
 
