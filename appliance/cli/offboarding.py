@@ -6,6 +6,7 @@ The deletion asks twice and is followed to its end; while no appliance runs, the
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,20 @@ from appliance.failpoints import Failpoints
 from appliance.new_file import new_file
 from appliance.offboarding import deletion, export
 from appliance.offboarding.deletion import Deletion, DeletionStatus
-from appliance.offboarding.kept_copies import CopyPlaces, KeptCopy, kept_copies, made_before
+from appliance.offboarding.kept_copies import CopyKind, CopyPlaces, KeptCopy, kept_copies, made_before
 from appliance.offboarding.worker import DeletionWorker
 
 CLEAR_LINE = "\r\x1b[K"
 LOOK_SECONDS = 0.3
 INSTANCE = "command line"
 """Under which the accounting counts readings that the command deletes."""
+
+WITHOUT_DATE = {
+    CopyKind.REPLACED: "moved aside by a restore, and there until somebody removes it",
+    CopyKind.UPGRADE: "removed 30 days after the clock is no longer in doubt",
+    CopyKind.BACKUP: "named by a wrong clock, and there until somebody removes it",
+}
+"""When a copy goes of which neither a time nor a number of backups says so."""
 
 
 @click.command("export")
@@ -93,17 +101,18 @@ async def _write(pieces: AsyncIterator[bytes], file: Path) -> int:
 def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: bool, wait: bool, as_json: bool) -> None:
     """Delete TENANT with everything that belongs to it. Asks twice; nothing brings it back."""
 
-    async def work(administration: Administration) -> Deletion:
+    async def work(administration: Administration) -> tuple[Deletion, datetime]:
         connection = administration.connection
         seen = await tenants.get(connection, tenant)
         goes = await deletion.count_tenant(connection, tenant)
         _ask(seen.title, tenant, goes, confirm, for_good=for_good)
         async with administration.changing():
             deletion_id = await deletion.request(connection, tenant, administration.context, version=seen.version)
-        return await _follow(administration, deletion_id) if wait else await deletion.get(connection, deletion_id)
+        ended = await _follow(administration, deletion_id) if wait else await deletion.get(connection, deletion_id)
+        return ended, administration.context.now
 
-    ended = administer(invocation, work)
-    copies = _copies(invocation.config, ended)
+    ended, now = administer(invocation, work)
+    copies = _copies(invocation.config, ended, now)
     if as_json:
         show_one({**plain(ended), "copies": None if copies is None else [plain(each) for each in copies]}, as_json=True)
         return
@@ -114,10 +123,10 @@ def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: b
     _show_copies(copies)
 
 
-def _copies(config: Config, ended: Deletion) -> list[KeptCopy] | None:
+def _copies(config: Config, ended: Deletion, now: datetime) -> list[KeptCopy] | None:
     """Return the copies that may have what was deleted; None if they cannot be read."""
     try:
-        return made_before(kept_copies(_places(config)), ended.removed_at)
+        return made_before(kept_copies(_places(config), now), ended.finished_at, now)
     except (ApplianceError, OSError) as error:
         click.echo(f"the copies that are kept cannot be read: {error}", err=True)
         return None
@@ -135,7 +144,7 @@ def _show_copies(copies: list[KeptCopy] | None) -> None:
         elif copy.newer_backups is not None:
             goes = f"removed after {copy.newer_backups} more nightly backup{'' if copy.newer_backups == 1 else 's'}"
         else:
-            goes = "moved aside by a restore, and there until somebody removes it"
+            goes = WITHOUT_DATE[copy.kind]
         click.echo(f"still in {copy.path} of {copy.made_at:%Y-%m-%d %H:%M} UTC: {goes}")
     if copies is not None:
         none = "" if copies else "no copy made before is kept here; "

@@ -39,9 +39,9 @@ class KeptCopy:
     path: str
     made_at: datetime
     until: datetime | None = None
-    """When it goes by its age; None: not by that."""
+    """When it goes by its age; None: not by that, or not known before the clock is sure."""
     newer_backups: int | None = None
-    """After how many more nightly backups it goes; None: not by that."""
+    """After how many more nightly backups it goes; None: not by that. One of a wrong clock stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +56,44 @@ class CopyPlaces:
     """How many of them stay."""
 
 
-def kept_copies(places: CopyPlaces) -> list[KeptCopy]:
+def kept_copies(places: CopyPlaces, now: datetime) -> list[KeptCopy]:
     """Return the copies there are, the oldest first. Blocks. Raises OSError when a folder cannot be read."""
-    found = [*_backups(places), *_upgrades(places.data_dir), *_replaced(places.data_dir)]
+    found = [*_backups(places, now), *_upgrades(places.data_dir, now), *_replaced(places.data_dir)]
     return sorted(found, key=lambda copy: (copy.made_at, copy.path))
 
 
-def made_before(copies: Sequence[KeptCopy], removed_at: datetime | None) -> list[KeptCopy]:
-    """Return the copies that may have what was removed at that time; None: it is still there, and all of them may."""
-    return [copy for copy in copies if removed_at is None or copy.made_at <= removed_at]
+def made_before(copies: Sequence[KeptCopy], gone_at: datetime | None, now: datetime) -> list[KeptCopy]:
+    """Return the copies that may have what was gone at that time; None: some is still there, and all of them may.
+
+    One that is of later than now was named by a wrong clock, and may have been made at any time.
+    """
+    return [copy for copy in copies if gone_at is None or copy.made_at <= gone_at or copy.made_at > now]
 
 
-def _backups(places: CopyPlaces) -> Iterator[KeptCopy]:
+def _backups(places: CopyPlaces, now: datetime) -> Iterator[KeptCopy]:
     if places.folder is None:
         return
     dated = sorted(
         ((at, path) for path in places.folder.iterdir() if (at := nightly.made_at(path.name, places.instance))),
         reverse=True,
     )
-    for newer, (at, path) in enumerate(dated):
-        yield KeptCopy(CopyKind.BACKUP, str(path), at, newer_backups=max(1, places.keep - newer))
+    newer = 0
+    for at, path in dated:
+        if at > now + nightly.TOLERANCE:  # it neither counts nor goes
+            yield KeptCopy(CopyKind.BACKUP, str(path), at)
+        else:
+            yield KeptCopy(CopyKind.BACKUP, str(path), at, newer_backups=max(1, places.keep - newer))
+            newer += 1
 
 
-def _upgrades(data_dir: Path) -> Iterator[KeptCopy]:
+def _upgrades(data_dir: Path, now: datetime) -> Iterator[KeptCopy]:
     for copy in upgrades.find(data_dir):
-        yield KeptCopy(CopyKind.UPGRADE, str(copy.path), copy.at, until=copy.at + upgrades.KEPT_FOR)
+        try:
+            since = copy.kept_since(now)
+        except FileNotFoundError:  # it has just gone
+            continue
+        until = None if since is None else since + upgrades.KEPT_FOR
+        yield KeptCopy(CopyKind.UPGRADE, str(copy.path), copy.at, until=until)
 
 
 def _replaced(data_dir: Path) -> Iterator[KeptCopy]:

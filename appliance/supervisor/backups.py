@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Mapping, Sequence
-from datetime import time
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import structlog
@@ -44,14 +44,25 @@ def copy_places(config: Config, data_dir: Path, instance: str) -> CopyPlaces:
     return CopyPlaces(data_dir, instance, config.backup.folder, config.backup.keep)
 
 
-async def readable_copies(places: CopyPlaces) -> Sequence[KeptCopy] | None:
-    """Return the copies there are; None where they cannot be read, or not in time: a disk of the network may hang."""
-    with trio.move_on_after(COPIES_SECONDS):
-        try:
-            return await trio.to_thread.run_sync(kept_copies, places, abandon_on_cancel=True)
-        except OSError as error:
-            log.warning("the kept copies cannot be read", error=str(error))
-    return None
+class ReadableCopies:
+    """Reads which copies there are, for pages: a disk of the network may hang, and takes one thread then, not all."""
+
+    def __init__(self, places: CopyPlaces, clock: Clock) -> None:
+        self._places = places
+        self._clock = clock
+        self._turn = trio.CapacityLimiter(1)
+
+    async def read(self) -> Sequence[KeptCopy] | None:
+        """Return the copies there are; None where they cannot be read, or not in time."""
+        now = datetime.fromtimestamp(self._clock.now(), UTC)
+        with trio.move_on_after(COPIES_SECONDS):
+            try:
+                return await trio.to_thread.run_sync(
+                    kept_copies, self._places, now, abandon_on_cancel=True, limiter=self._turn
+                )
+            except OSError as error:
+                log.warning("the kept copies cannot be read", error=str(error))
+        return None
 
 
 def _command(config: Config, environ: Mapping[str, str]) -> Command:

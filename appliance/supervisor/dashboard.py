@@ -24,7 +24,7 @@ from appliance.offboarding.deletion import OFFBOARDING_CHANNEL
 from appliance.people.passwords import Hasher
 from appliance.people.signin import SignIn
 from appliance.runtime.tree import Service
-from appliance.supervisor.backups import copy_places, readable_copies
+from appliance.supervisor.backups import ReadableCopies, copy_places
 from appliance.supervisor.broker import BrokerAccess, broker_limits
 from appliance.supervisor.conditions import Watch
 from appliance.supervisor.foundation import Foundation
@@ -234,7 +234,7 @@ def _ports(
         system=SystemPort(
             snapshot, clock, refusals, support_bundle(), None if base.backups is None else base.backups.ask
         ),
-        tenants=TenantsPort(partial(readable_copies, copy_places(config, base.data.path, base.instance))),
+        tenants=TenantsPort(ReadableCopies(copy_places(config, base.data.path, base.instance), clock).read),
         metrics_text=base.metrics.exposition,
         broker_queue=broker_queue,
     )

@@ -2,8 +2,12 @@
 
 A copy is a plain archive (:mod:`appliance.backup.archive`) of mode 0600. Its name says from which schema it was made,
 before which, and when by service time: ``schema-0037-before-0040-20260501T031502Z.tar``.
+
+Its time of modification says since when it is kept, for its name may not: the service time stands still while the
+clock is in doubt, as it does on a machine that is switched on after months, and a copy of long ago may serve again.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +22,10 @@ KEPT = 2
 KEPT_FOR = timedelta(days=30)
 """How long a copy leads back. Afterwards it goes: nobody gives up the readings of a month to go back, and it has what
 was deleted since, such as a tenant."""
+TOLERANCE = timedelta(days=1)
+"""Later than now by more than this, a time is of a wrong clock."""
+UNDATED = 0.0
+"""The time of modification of a copy that no program with a sure clock has seen yet."""
 UNFINISHED = ".part"
 _NAME = re.compile(r"schema-(\d{4,})-before-(\d{4,})-(\d{8}T\d{6}Z)\.tar")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -46,6 +54,19 @@ class Copy:
             return None
         return cls(path, int(match[1]), int(match[2]), at)
 
+    def kept_since(self, now: datetime) -> datetime | None:
+        """Return since when it is kept; None: no program with a sure clock has seen it yet. Raises OSError."""
+        latest, modified = now + TOLERANCE, self.path.stat().st_mtime
+        if not UNDATED < modified <= latest.timestamp():
+            return None
+        since = datetime.fromtimestamp(modified, UTC)
+        return max(self.at, since) if self.at <= latest else since
+
+    def keep_from(self, now: datetime | None) -> None:
+        """Keep it for KEPT_FOR from ``now`` on; None: from when a program with a sure clock sees it. Raises OSError."""
+        at = UNDATED if now is None else now.timestamp()
+        os.utime(self.path, (at, at))
+
 
 def name_of(schema: int, target: int, at: datetime) -> str:
     """Return the name of a copy."""
@@ -54,10 +75,10 @@ def name_of(schema: int, target: int, at: datetime) -> str:
 
 def find(data_dir: Path) -> list[Copy]:
     """Return the copies, the newest schema first and of the same schema the newest. Raises OSError."""
-    try:
-        copies = [Copy.of(path) for path in (data_dir / FOLDER).iterdir()]
-    except FileNotFoundError:
+    folder = data_dir / FOLDER
+    if not folder.exists() and not folder.is_symlink():  # a link that leads nowhere: its disk is away
         return []
+    copies = [Copy.of(path) for path in folder.iterdir()]
     return sorted((copy for copy in copies if copy is not None), key=lambda copy: (copy.schema, copy.at), reverse=True)
 
 
@@ -96,8 +117,14 @@ def prune(data_dir: Path, made: Copy | None = None) -> list[Path]:
 
 
 def prune_old(data_dir: Path, now: datetime) -> list[Path]:
-    """Remove the copies that are older than they are kept for, and return them. Raises OSError."""
-    removed = [copy.path for copy in find(data_dir) if now - copy.at > KEPT_FOR]
+    """Remove the copies that were kept for long enough, and return them. ``now`` must be trusted. Raises OSError."""
+    removed = []
+    for copy in find(data_dir):
+        since = copy.kept_since(now)
+        if since is None:
+            copy.keep_from(now)
+        elif now - since > KEPT_FOR:
+            removed.append(copy.path)
     _remove(data_dir / FOLDER, removed)
     return removed
 

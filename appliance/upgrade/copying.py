@@ -55,15 +55,18 @@ async def copy_before(context: UpgradeContext, connection: Connection[Any], sche
     """
     folder = context.data_dir / FOLDER
     try:
-        there = await _reusable(connection, find(context.data_dir), schema, target)
-        if there is not None:
-            log.info("the copy before the upgrade is there already", file=str(there.path))
-            return there
-        if not folder.is_symlink():  # to another disk, by the owner of data_dir
-            make_folder(folder, 0o700)
-        prune(context.data_dir)
-        await _require_room(folder, connection)
-        return await _make(context, folder, schema, target)
+        copy = await _reusable(connection, find(context.data_dir), schema, target)
+        if copy is not None:
+            log.info("the copy before the upgrade is there already", file=str(copy.path))
+        else:
+            if not folder.is_symlink():  # to another disk, by the owner of data_dir
+                make_folder(folder, 0o700)
+            prune(context.data_dir)
+            await _require_room(folder, connection)
+            copy = await _make(context, folder, schema, target)
+        # Also one that is there already: it leads back from this upgrade, however long ago it was made.
+        copy.keep_from(datetime.fromtimestamp(context.clock.now(), UTC) if context.clock.trusted else None)
+        return copy
     except (ApplianceError, OSError) as error:
         raise ApplianceError(
             f"the database is not migrated, since it was not copied before: {error}; {WITHOUT_COPY}"

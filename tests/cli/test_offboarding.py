@@ -1,6 +1,7 @@
 """``appliance tenant export`` and ``delete`` on the machine."""
 
 import json
+import os
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,8 +75,10 @@ def test_what_is_kept_of_a_deleted_tenant_is_told(database: Database, tmp_path: 
         pass
     none = run(database, "delete", LEAVING, typed="acme\ny\n", data_dir=tmp_path)
     assert "no copy made before is kept here" in none.output
-    copy = tmp_path / FOLDER / name_of(37, 40, datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC))
+    made_at = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
+    copy = tmp_path / FOLDER / name_of(37, 40, made_at)
     copy.parent.mkdir()
     copy.touch()
+    os.utime(copy, (made_at.timestamp(), made_at.timestamp()))
     told = run(database, "delete", STAYING, typed="rival\ny\n", data_dir=tmp_path)
     assert f"still in {copy} of 2026-05-01 03:15 UTC: removed after 2026-05-31 03:15 UTC" in told.output

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from appliance.upgrade.copies import FOLDER, KEPT_FOR, Copy, find, interrupted, name_of, newest_usable, prune, prune_old
 
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
@@ -67,9 +69,38 @@ def test_one_that_was_just_made_stays_whatever_a_wrong_clock_or_a_restore_has_le
 
 def test_one_that_is_too_old_to_go_back_to_goes(tmp_path: Path) -> None:
     old, last = lay(tmp_path, 30, 37), lay(tmp_path, 37, 40, day=2)
+    for copy in find(tmp_path):
+        copy.keep_from(copy.at)
     foreign = old.with_name("notes.txt")
     foreign.write_text("somebody's")
     assert prune_old(tmp_path, AT + KEPT_FOR) == []
     assert prune_old(tmp_path, AT + KEPT_FOR + timedelta(seconds=1)) == [old]
     assert set((tmp_path / FOLDER).iterdir()) == {last, foreign}
     assert prune_old(tmp_path / "elsewhere", AT) == []
+
+
+def test_one_of_a_doubtful_clock_is_kept_from_when_a_sure_one_sees_it(tmp_path: Path) -> None:
+    """The service time stands still while a machine is switched off, and steps on when its clock is sure again."""
+    path, sure = lay(tmp_path, 37, 40), AT + 10 * KEPT_FOR
+    [copy] = find(tmp_path)
+    copy.keep_from(None)
+    assert copy.kept_since(sure) is None
+    assert prune_old(tmp_path, sure) == []
+    assert copy.kept_since(sure + KEPT_FOR) == sure
+    assert prune_old(tmp_path, sure + KEPT_FOR) == []
+    assert prune_old(tmp_path, sure + KEPT_FOR + timedelta(seconds=1)) == [path]
+
+
+def test_one_of_a_clock_that_was_ahead_is_not_kept_for_ever(tmp_path: Path) -> None:
+    path, now = lay(tmp_path, 37, 40), AT - timedelta(days=3000)
+    [copy] = find(tmp_path)
+    copy.keep_from(copy.at)
+    assert prune_old(tmp_path, now) == []
+    assert prune_old(tmp_path, now + KEPT_FOR + timedelta(seconds=1)) == [path]
+
+
+def test_copies_on_a_disk_that_is_away_are_not_none(tmp_path: Path) -> None:
+    assert find(tmp_path) == []
+    (tmp_path / FOLDER).symlink_to(tmp_path / "unmounted")
+    with pytest.raises(FileNotFoundError):
+        find(tmp_path)

@@ -1,5 +1,6 @@
 """Copies of before an upgrade go by their age, but not while the program that came with it may still fail."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ async def test_one_goes_once_the_program_has_run_for_a_while_and_the_clock_is_su
     copy = tmp_path / FOLDER / name_of(37, 40, AT)
     copy.parent.mkdir()
     copy.touch()
+    os.utime(copy, (AT.timestamp(), AT.timestamp()))
     monkeypatch.setattr(trio.to_thread, "run_sync", in_place)
     now = (AT + KEPT_FOR + timedelta(days=1)).timestamp()
     clock = DoubtfulClock(now, now, trusted=True)

@@ -30,7 +30,7 @@ from appliance.service_clock.clock import ServiceClock
 from appliance.service_clock.machine import this_machine
 from appliance.supervisor import room
 from appliance.upgrade import copying
-from appliance.upgrade.copies import FOLDER, find
+from appliance.upgrade.copies import FOLDER, find, prune_old
 from appliance.upgrade.migration import MigrationOptions, Upgrade
 from tests.support.newer_program import newer_program
 from tests.support.postgres_server import Database
@@ -135,9 +135,12 @@ async def test_an_upgrade_that_was_interrupted_goes_on_with_the_copy_from_before
         await patient.start().run()
     assert patient.schema() == NOW + 1
     [before] = find(patient.folder)
+    now = datetime.now(UTC)
+    before.keep_from(now - timedelta(days=31))
     patient.program(GOOD.format(1), GOOD.format(2), GOOD.format(3))
     assert [step.version for step in await patient.start().run()] == [NOW + 2, NOW + 3]
     assert find(patient.folder) == [before]
+    assert prune_old(patient.folder, now + timedelta(days=30)) == [], "it leads back from an upgrade that was now"
 
 
 async def test_a_copy_that_was_damaged_since_serves_no_more(patient: Patient) -> None:

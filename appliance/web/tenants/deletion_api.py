@@ -44,7 +44,7 @@ class DeletionConfirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class CopyOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A copy of the database that this appliance keeps, made before the tenant was removed."""
+    """A copy of the database that this appliance keeps, and that may have rows of the tenant."""
 
     kind: Annotated[
         CopyKind,
@@ -54,7 +54,12 @@ class CopyOut(msgspec.Struct, frozen=True, kw_only=True):
     ]
     path: Annotated[str, Meta(description="On the machine of the appliance.")]
     made_at: datetime
-    until: Annotated[datetime | None, Meta(description="When it is removed by its age; null: not by that.")]
+    until: Annotated[
+        datetime | None,
+        Meta(
+            description="When it is removed by its age; null: not by that, or not known while the clock was in doubt."
+        ),
+    ]
     newer_backups: Annotated[
         int | None, Meta(description="After how many more nightly backups it is removed; null: not by that.")
     ]

@@ -40,7 +40,8 @@ class DeletionActions:
     async def copies(self, deletions: Sequence[Deletion]) -> list[list[KeptCopy] | None]:
         """Return for each deletion the copies that may have what it removes; None where they cannot be read."""
         kept = await self._port.kept_copies()
-        return [None if kept is None else made_before(kept, each.removed_at) for each in deletions]
+        now = self._platform.access.now()
+        return [None if kept is None else made_before(kept, each.finished_at, now) for each in deletions]
 
     async def list_page(self, *, limit: int, after: int | None) -> tuple[list[Deletion], int | None]:
         """Return at most ``limit`` deletions, newest first, and the last id of the page if more follow."""

@@ -148,5 +148,13 @@ async def test_pages_and_api_name_the_copies_that_still_have_its_data(
             kept = None
             assert "cannot be read now" in (await browser.get(path)).text
             assert (await caller.ask("GET", f"{listed}/{begun['deletion_id']}"))["copies"] is None
+            kept = [KeptCopy(kind, "/data", at) for kind in CopyKind]
+            page = (await browser.get(path)).text
+            without_date = (
+                "30 days after the clock is no longer in doubt",
+                "named by a wrong clock; stays",
+                "moved aside",
+            )
+            assert [text for text in without_date if text not in page] == []
             kept = []
             assert "keeps no backup or copy" in (await browser.get(path)).text
