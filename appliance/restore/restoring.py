@@ -118,7 +118,7 @@ async def plan(task: Task, *, dry_run: bool) -> Plan:
     needed = inspection.needed_bytes(manifest, verified.summary.dump.bytes, most_log)
     inspection.refuse_small_disk(place, needed)
     if config.database.url is not None:
-        await _refuse_filled(Endpoint.external(config.database.url.reveal()), manifest)
+        await refuse_filled(Endpoint.external(config.database.url.reveal()), manifest.created_at)
     remarks = [*inspection.compared(manifest, place)]
     expiring = inspection.expiring_days(verified.days, task.context.now, config.retention)
     if expiring is not None:
@@ -126,8 +126,11 @@ async def plan(task: Task, *, dry_run: bool) -> Plan:
     return Plan(verified, place, needed, programs, remarks, list(inspection.in_the_way(place)) if dry_run else [])
 
 
-async def _refuse_filled(endpoint: Endpoint, manifest: Manifest) -> None:
-    """Raise ApplianceError when the external database has something else in it than this restore, killed before."""
+async def refuse_filled(endpoint: Endpoint, made_at: datetime) -> None:
+    """Raise ApplianceError when the external database has something else in it than a restore, killed before.
+
+    ``made_at``: when the backup was made.
+    """
     try:
         connection = await connect(endpoint.base)
     except psycopg.OperationalError:  # the server was asked: there is no such database yet, and it is made
@@ -135,9 +138,13 @@ async def _refuse_filled(endpoint: Endpoint, manifest: Manifest) -> None:
     async with connection:
         if await reset.is_empty(connection):
             return
-    async with await connect(endpoint.conninfo(OWNER)) as connection:
-        if await reset.restored_before(connection, manifest.created_at) is None:
-            raise _filled(endpoint)
+        try:
+            await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+            begun = await reset.restored_before(connection, made_at)
+        except (psycopg.DataError, psycopg.ProgrammingError):  # it has not our roles or not our tables
+            begun = None
+    if begun is None:
+        raise _filled(endpoint)
 
 
 def _filled(endpoint: Endpoint) -> ApplianceError:
