@@ -7,9 +7,8 @@ leaves a file that ends in ``.part``; the next one that writes a file of that na
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from appliance.errors import ApplianceError, Invalid
@@ -53,15 +52,15 @@ def new_file(file: Path) -> Iterator[NewFile]:
 def _part_of(file: Path) -> Iterator[NewFile]:
     _refuse_taken(file)
     part = file.with_name(file.name + PART)
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _remove_left(file, part)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ApplianceError(f"{file} is being written already: wait for it, or name another file") from None
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            _close_to_others(descriptor)
-        os.ftruncate(descriptor, 0)
+        # Made anew, and never what was there: its owner could read what we write into it.
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise _taken(file) from None
+    try:
+        if not _locks(descriptor, part):
+            raise _taken(file)
         try:
             yield NewFile(part, descriptor)
         except BaseException:
@@ -71,27 +70,52 @@ def _part_of(file: Path) -> Iterator[NewFile]:
         os.close(descriptor)
 
 
+def _remove_left(file: Path, part: Path) -> None:
+    """Remove the part that a killed process has left. Raises ApplianceError when it is being written."""
+    try:
+        descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not _locks(descriptor, part):
+            raise _taken(file)
+        part.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int, part: Path) -> bool:
+    """Lock the file, and return whether it is ours: nobody writes it, and it has not got its name or gone meanwhile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.lstat(part))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _taken(file: Path) -> ApplianceError:
+    return ApplianceError(f"{file} is being written already: wait for it, or name another file")
+
+
 def _refuse_taken(file: Path) -> None:
     if file.exists() or file.is_symlink():
         raise Invalid(f"{file} exists already: name a new file; none is ever overwritten.", "file")
 
 
-def _close_to_others(descriptor: int) -> None:
-    """Take the file from all others. A disk without modes of its own, as that of most sticks, is borne."""
-    with suppress(PermissionError):
-        os.fchmod(descriptor, 0o600)
-
-
 def _sync_name(folder: Path) -> None:
-    """Sync the new name to the disk, where its file system can: some of the network and of virtual machines cannot."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Sync the new name to the disk, where that can be done.
+
+    Some file systems of the network and of virtual machines cannot, and a folder may be written to and not read.
+    """
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _mend(file: Path, error: OSError) -> str:
