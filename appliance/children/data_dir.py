@@ -37,6 +37,7 @@ import structlog
 from appliance.children import replacement
 from appliance.children.account import Account, user_name
 from appliance.children.files import make_folder, write_atomically
+from appliance.children.replacement import RUN_FILE
 from appliance.disk.reserve import give_back_if_short
 from appliance.errors import ApplianceError
 from appliance.keyring import Keyring, SealingKey, decode, encode, new_key
@@ -49,7 +50,7 @@ SOCKETS = "sockets"
 SOCKETS_PREFIX = "edge-appliance-"
 UNKNOWN = "unknown"
 """In place of the pid of a process that has locked the data folder and found no room to write it."""
-LOOKS, LOOK_SECONDS = 5, 0.01
+LOOKS, LOOK_SECONDS = 50, 0.01
 """How often, and how many seconds apart, the lock is tried before it counts as that of a running appliance."""
 MAX_SOCKET_FOLDER = 80  # bytes, so that "/postgres/.s.PGSQL.5432" still fits into 107
 
@@ -102,11 +103,11 @@ class DataDir:
 
     def write_run_file(self, run: RunFile) -> None:
         """Publish that the appliance is ready, and its addresses."""
-        write_atomically(self.path / "run.json", msgspec.json.format(msgspec.json.encode(run)) + b"\n")
+        write_atomically(self.path / RUN_FILE, msgspec.json.format(msgspec.json.encode(run)) + b"\n")
 
     def remove_run_file(self) -> None:
         """Withdraw the file: the appliance is no longer ready."""
-        (self.path / "run.json").unlink(missing_ok=True)
+        (self.path / RUN_FILE).unlink(missing_ok=True)
 
 
 def read_run_file(path: Path) -> RunFile | None:
@@ -116,7 +117,7 @@ def read_run_file(path: Path) -> RunFile | None:
     the process that holds it. Raises ApplianceError when the caller may not read it.
     """
     try:
-        run = msgspec.json.decode((path / "run.json").read_bytes(), type=RunFile)
+        run = msgspec.json.decode((path / RUN_FILE).read_bytes(), type=RunFile)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
     except PermissionError:
@@ -148,8 +149,6 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
     what to do about it).
     """
     with locked_data_dir(path) as path:
-        run_file = path / "run.json"
-        run_file.unlink(missing_ok=True)
         with _told_when_full(path):
             try:
                 instance = _instance(path / "instance.json")
@@ -160,7 +159,7 @@ def open_data_dir(path: Path) -> Iterator[DataDir]:
         try:
             yield DataDir(path, instance, keys, sockets)
         finally:
-            run_file.unlink(missing_ok=True)
+            (path / RUN_FILE).unlink(missing_ok=True)
             shutil.rmtree(sockets, ignore_errors=True)
             (path / SOCKETS).unlink(missing_ok=True)
 
@@ -313,6 +312,8 @@ def _lock(path: Path) -> Iterator[None]:
             raise ApplianceError(
                 f"another appliance (pid {_said_in(descriptor)}) runs on {path}: stop it, or choose another data_dir"
             )
+        # That of a killed one names our pid, too, where both are process 1 of a container: it goes before we are seen.
+        (path / RUN_FILE).unlink(missing_ok=True)
         if given := give_back_if_short(path):
             log.error("the disk is full", folder=str(path), reserve_given_back=given)
         os.ftruncate(descriptor, 0)

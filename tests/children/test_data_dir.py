@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.children import account
+from appliance.children import account, replacement
 from appliance.children.data_dir import (
     RunFile,
     lock_holder,
@@ -127,15 +127,24 @@ def test_the_run_file_is_there_while_it_runs(folder: Path) -> None:
     assert read_run_file(folder / "data") is None
 
 
-def test_the_run_file_of_a_killed_one_counts_for_nothing_whoever_has_its_pid_now(folder: Path) -> None:
+def test_the_run_file_of_a_killed_one_counts_for_nothing_whoever_has_its_pid_now(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunFile(os.getpid(), "http://127.0.0.1:8080", "192.0.2.1", 1883, "embedded", "/run/x")
     with open_data_dir(folder / "data") as data_dir:
         data_dir.write_run_file(run)
         left = (folder / "data" / "run.json").read_bytes()
     (folder / "data" / "run.json").write_bytes(left)
     assert read_run_file(folder / "data") is None
-    (folder / "data" / "run.json").write_bytes(left.replace(str(run.pid).encode(), b"1"))
-    with locked_data_dir(folder / "data"):  # by a restore: it is not the one that wrote the file
+    settle = replacement.settle
+
+    def settle_and_look(path: Path) -> None:
+        assert lock_holder(path) == str(run.pid), "process 1 of a container, again"
+        assert read_run_file(path) is None
+        settle(path)
+
+    monkeypatch.setattr(replacement, "settle", settle_and_look)
+    with locked_data_dir(folder / "data"):  # by a restore, or at the beginning of a start
         assert read_run_file(folder / "data") is None
 
 
