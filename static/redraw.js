@@ -5,10 +5,8 @@
 
 (() => {
   const FAILED = "redraw-failed"; // the note that says so
-  const BOXES = ["checkbox", "radio"];
   let kept = null; // what the form under way had before it was replaced
 
-  const isBox = (control) => BOXES.includes(control.type);
   const all = (data, name) => JSON.stringify(data.getAll(name));
 
   // Those that a person fills in; controls of the preview belong to the form, too, but are not replaced with it.
@@ -20,13 +18,6 @@
     const now = new FormData(form);
     const names = new Set(fields(form).map((control) => control.name));
     return new Map([...names].filter((name) => all(now, name) !== all(sent, name)).map((name) => [name, now.getAll(name)]));
-  }
-
-  function isChanged(control) {
-    if (isBox(control)) return control.checked !== control.defaultChecked;
-    if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
-    const usual = [...control.options].find((option) => option.defaultSelected) ?? control.options[0];
-    return usual !== undefined && control.value !== usual.value;
   }
 
   // Says that fields have changed, once each. Of radio buttons the chosen one says it.

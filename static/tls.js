@@ -8,15 +8,11 @@
   const AGAIN_AFTER = 60000; // ms after an answer that did not lead elsewhere
   let next = 0; // when to ask again
 
-  function changed(control) {
-    if (["hidden", "submit", "button", "fieldset"].includes(control.type)) return false;
-    if (["checkbox", "radio"].includes(control.type)) return control.checked !== control.defaultChecked;
-    if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
-    return control.value !== ([...control.options].find((one) => one.defaultSelected) ?? control.options[0])?.value;
-  }
-
+  // What the server has refused stands in the form as if nobody had typed it.
   const isFilledIn = () =>
-    [...document.querySelectorAll("form[method=post]")].some((form) => [...form.elements].some(changed));
+    [...document.querySelectorAll("form[method=post]")].some(
+      (form) => [...form.elements].some(isChanged) || form.querySelector("[aria-invalid]") !== null,
+    );
 
   // Whether the appliance refuses live updates over plain HTTP, and sends this page elsewhere. Where it only does the one,
   // somebody is signed out, or a proxy is in between.
@@ -44,7 +40,8 @@
     text.append("The appliance is under TLS now and takes nothing from this page. Copy what you typed, then ");
     text.append(link, ".");
     note.append(text);
-    document.getElementById("main").prepend(note);
+    // What lies below a dialog can be neither read nor clicked.
+    (document.querySelector("dialog[open] .dialog-body") ?? document.getElementById("main")).prepend(note);
   }
 
   async function failed() {
@@ -52,7 +49,7 @@
     next = Date.now() + AGAIN_AFTER;
     if (!(await leadsElsewhere())) return;
     if (isFilledIn()) tell();
-    else location.reload();
+    else location.replace(location.pathname + location.search); // a reload would send a form again
   }
 
   if (location.protocol !== "http:") return;

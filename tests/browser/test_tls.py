@@ -16,6 +16,10 @@ from tests.support.web.browser import Dashboard, chromium_at
 
 AWAY_MS = 5000
 """The page for an unreachable database asks every five seconds."""
+DIALOG = """() => document.getElementById("main").insertAdjacentHTML(
+    "beforeend", '<a data-dialog href="/tenants/acme/suspend">Suspend</a>'
+)"""
+"""A question over a page with a form."""
 
 
 @pytest.fixture
@@ -99,11 +103,18 @@ def test_pages_that_were_open_over_plain_http_follow_the_appliance_to_tls(
     context = browser.new_context(ignore_https_errors=True)
     try:
         sign_browser_in(context, served.url, signed_in(database.conninfo()))
-        live, away, form = (context.new_page() for _ in range(3))
+        live, away, form, dialog, refused = (context.new_page() for _ in range(5))
         live.goto(served.url)
         away.clock.install()
         away.goto(f"{served.url}/+fails/503")
-        form.goto(f"{served.url}/maintenance/+new?tenant=acme")
+        for page in (form, dialog, refused):
+            page.goto(f"{served.url}/maintenance/+new?tenant=acme")
+        refused.get_by_role("button", name="Save window").click()
+        expect(refused.get_by_label("Name")).to_have_attribute("aria-invalid", "true")
+        dialog.get_by_label("Name").fill("Night shift")
+        dialog.evaluate(DIALOG)
+        dialog.get_by_role("link", name="Suspend").click()
+        expect(dialog.get_by_role("dialog")).to_be_visible()
         served.kill()
         served.tls = tmp_path
         served.start()
@@ -114,6 +125,10 @@ def test_pages_that_were_open_over_plain_http_follow_the_appliance_to_tls(
         expect(away).to_have_url(f"{served.url}/+fails/503")
         expect(form.get_by_text("is under TLS now")).to_be_visible()
         expect(form.get_by_label("Name")).to_have_value("Night shift")
+        for page in (dialog, refused):
+            page.evaluate("document.dispatchEvent(new Event('appliance:unanswered'))")
+        expect(dialog.get_by_role("dialog").get_by_text("is under TLS now")).to_be_visible()
+        expect(refused.get_by_text("is under TLS now")).to_be_visible()
         form.get_by_role("link", name="load this page again").click()
         expect(form).to_have_url(f"{served.url}/sign-in?next=/maintenance/%2Bnew%3Ftenant%3Dacme")
     finally:
