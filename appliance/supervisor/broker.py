@@ -91,7 +91,9 @@ class BrokerAccess:
             away = SILENT
         link = self.client.link
         broker = link.trouble
-        if self.embedded is not None and self.embedded.silent:
+        if self.embedded is not None and not self.embedded.ready.is_set():
+            broker = f"is {self.embedded.status.state.value}"
+        elif self.embedded is not None and self.embedded.silent:
             broker = SILENT
         publishing = None if self.listener_probe is None else self.listener_probe.trouble
         if self.embedded is not None and not self.embedded.devices_open:

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from appliance.children.keeper import Readiness
+from appliance.children.keeper import ChildState, ChildStatus, Readiness
 from appliance.mqtt.link import Link, LinkBoard, LinkChanges, LinkState
 from appliance.mqtt.transport.address import parse
 from appliance.supervisor.broker import NOT_LET_IN, BrokerAccess, by_mqtt
@@ -36,6 +36,7 @@ class OwnBroker:
     devices_wanted: bool = False
     board: LinkBoard = field(default_factory=lambda: LinkBoard("the broker"))
     silent: bool = False
+    status: ChildStatus = field(default_factory=lambda: ChildStatus("b", ChildState.STARTING, None, None, 0, None))
     unsaved: None = None
 
     @property
@@ -72,8 +73,9 @@ def test_it_is_not_ready_while_our_own_broker_lets_nobody_in() -> None:
     broker.devices_wanted = True
     assert access.ready()
     broker.post(LinkState.DOWN)
-    broker.ready.clear()
     assert access.health().causes() == {"broker": "it is away"}, "which explains the rest"
+    broker.ready.clear()
+    assert access.health().causes() == {"broker": "is starting"}, "and not what our client met at its socket"
 
 
 async def test_a_start_is_complete_once_devices_are_let_in() -> None:
