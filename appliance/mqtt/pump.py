@@ -13,6 +13,7 @@ from appliance.mqtt.session import Session
 from appliance.mqtt.states import State
 from appliance.mqtt.transport import BROKEN
 from appliance.mqtt.transport.causes import CLOSED, reason
+from appliance.mqtt.transport.tls import free
 
 CHUNK_BYTES = 65536
 DISCONNECT_SECONDS = 1.0
@@ -86,6 +87,7 @@ class Pump:
                 self._flushed.unpark_all()
                 with trio.CancelScope(shield=True):  # else Cancelled would take the place of what was raised
                     await trio.aclose_forcefully(stream)
+                free(stream)
         return ending or self._dropped
 
     def wake(self) -> None:

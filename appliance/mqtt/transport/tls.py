@@ -124,7 +124,11 @@ class Tls:
             context.sslobject_class = usual
         try:
             await encrypted.do_handshake()
+        except trio.Cancelled:
+            free(encrypted)
+            raise
         except trio.BrokenResourceError as error:  # trio's word; what broke it is its cause
+            free(encrypted)
             if isinstance(error.__cause__, ssl.SSLEOFError | ssl.SSLSyscallError | ConnectionError):
                 words = "the broker closed the connection in the TLS handshake: is it the port for TLS?"
                 raise ConnectionError(words) from None
@@ -132,6 +136,15 @@ class Tls:
                 raise error.__cause__ from None
             raise
         return encrypted
+
+
+def free(stream: trio.abc.Stream) -> None:
+    """Free the memory of TLS, some 45 KiB, if that is what a stream is; nobody may use it any more.
+
+    Trio's stream refers to itself: it would stay until cycles are collected, which counts objects, and it has few.
+    """
+    if isinstance(stream, trio.SSLStream):
+        vars(stream).clear()
 
 
 class _AllRecords(ssl.SSLObject):

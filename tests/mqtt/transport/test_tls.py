@@ -1,5 +1,6 @@
 """TLS to the broker: whom it trusts, what it says when it does not, and how it ends."""
 
+import gc
 import ssl
 from pathlib import Path
 
@@ -55,6 +56,21 @@ async def test_a_certificate_for_another_name_is_refused_with_that_name(secured:
 async def test_every_name_of_the_certificate_counts(secured: Secured, name: str) -> None:
     async with Client(transport=to(secured.server.tls_port, secured.authority, name)) as client:
         assert client.is_connected
+
+
+async def test_the_memory_of_a_connection_is_free_when_it_ends_without_a_collection(secured: Secured) -> None:
+    def in_memory() -> int:
+        return sum(isinstance(one, ssl.SSLObject) for one in gc.get_objects())
+
+    gc.collect()
+    before = in_memory()
+    gc.disable()
+    try:
+        async with Client(transport=to(secured.server.tls_port, secured.authority)):
+            assert in_memory() == before + 1
+        assert in_memory() == before
+    finally:
+        gc.enable()
 
 
 async def test_an_expired_certificate_is_refused() -> None:
