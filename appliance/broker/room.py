@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from appliance.broker.statistics import BrokerStatistics
+from appliance.counted import counted
 from appliance.metrics import Metrics
 from appliance.runtime.periodic import First, every
 
@@ -94,8 +95,9 @@ class RoomWatch:
             return
         waiting, retained = self._statistics.waiting or 0, self._statistics.retained or 0
         self.trouble = (
-            f"the broker has allocated {taken // 10**6} of {self._limit // 10**6} MB, for {waiting:,} messages that"
-            f" wait and {retained:,} that are retained: when that is full, no device can publish"
+            f"the broker has allocated {taken // 10**6} of {self._limit // 10**6} MB, for"
+            f" {counted(waiting, 'message that waits', 'messages that wait')} and"
+            f" {counted(retained, 'that is retained', 'that are retained')}: when that is full, no device can publish"
         )
         self._on_nearly_full()
 

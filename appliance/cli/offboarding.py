@@ -19,6 +19,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one
 from appliance.config import Config
+from appliance.counted import counted
 from appliance.db.pool import open_pool
 from appliance.db.roles import INGEST
 from appliance.db.trio_psycopg import Connection
@@ -117,7 +118,7 @@ def delete(invocation: Invocation, tenant: str, confirm: str | None, for_good: b
         show_one({**plain(ended), "copies": None if copies is None else [plain(each) for each in copies]}, as_json=True)
         return
     if ended.status is DeletionStatus.DONE:
-        click.echo(f"deleted {ended.tenant_id}: {ended.rows_deleted} rows; none is left in any table")
+        click.echo(f"deleted {ended.tenant_id}: {counted(ended.rows_deleted, 'row')}; none is left in any table")
     else:
         click.echo(f"deletion {ended.deletion_id} has begun; Tenants > Deletions shows how far it is")
     _show_copies(copies)
@@ -155,8 +156,9 @@ def _ask(title: str, tenant: str, goes: deletion.TenantCounts, confirm: str | No
     """Ask twice. Raises Invalid for another id; click.Abort for a no."""
     if confirm is None:
         click.echo(
-            f"{title}: {goes.devices} devices with all of their readings, {goes.users} users, {goes.rules} alert rules,"
-            f" {goes.integrations} integrations, {goes.open_alerts} open alerts, of whose end nobody is told.",
+            f"{title}: {counted(goes.devices, 'device')} with all of their readings, {counted(goes.users, 'user')},"
+            f" {counted(goes.rules, 'alert rule')}, {counted(goes.integrations, 'integration')},"
+            f" {counted(goes.open_alerts, 'open alert')}, of whose end nobody is told.",
             err=True,
         )
         confirm = click.prompt(f"Type {tenant} to delete it", err=True)

@@ -14,6 +14,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
 from appliance.cli.replaying import replay
+from appliance.counted import counted
 from appliance.ingest.quarantine import replays
 from appliance.ingest.quarantine import store as quarantine_store
 from appliance.ingest.quarantine.replays import Replay
@@ -243,7 +244,7 @@ def dismiss(invocation: Invocation, /, yes: bool, as_json: bool, **selection: An
         wanted = asked.at(administration.context.now)
         if not (yes or as_json):
             total, _ = await replays.measure(administration.connection, wanted)
-            click.confirm(f"Dismiss {total} held messages?", abort=True)
+            click.confirm(f"Dismiss {counted(total, 'held message')}?", abort=True)
         return await quarantine_store.dismiss(administration.connection, wanted, administration.context)
 
     dismissed = administer(invocation, work)
@@ -288,4 +289,5 @@ def _reach_in_words(reach: HeldReach) -> str:
     if reach.complete_since is None:
         return f"{reach.held} held in {reach.held_bytes} bytes; none was ever evicted."
     since = reach.complete_since.astimezone(UTC).isoformat(timespec="seconds")
-    return f"{reach.held} held in {reach.held_bytes} bytes; complete since {since}, {reach.evicted} were evicted."
+    evicted = counted(reach.evicted, "was", "were")
+    return f"{reach.held} held in {reach.held_bytes} bytes; complete since {since}, {evicted} evicted."

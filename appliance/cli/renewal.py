@@ -11,6 +11,7 @@ import msgspec
 from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import json_option, plain, show_one, show_rows
+from appliance.counted import counted
 from appliance.devices.credentials.broker_sync import SyncStatus
 from appliance.errors import Conflict
 from appliance.renewals import renewal
@@ -180,7 +181,7 @@ def _show(outcome: CommandOutcome, *, as_json: bool) -> None:
     if answer.changed:
         click.echo(f"{answer.subscription_id} is renewed until the end of {_day(last_day)}.")
         click.echo(f"Before, it ended with {_day(last_full_day(answer.previous_term_end, zone))}.")
-        click.echo(f"It has {answer.device_limit:,} seats.")
+        click.echo(f"It has {counted(answer.device_limit, 'seat')}.")
     else:
         click.echo(
             f"{answer.note}: nothing was changed. {answer.subscription_id} runs until the end of {_day(last_day)}."

@@ -13,6 +13,7 @@ from appliance.cli import Invocation
 from appliance.cli.administration import Administration, administer
 from appliance.cli.output import plain, show_one
 from appliance.config import Config
+from appliance.counted import counted
 from appliance.db.pool import Pool, open_pool
 from appliance.db.roles import INGEST
 from appliance.devices.live.state_book import StateBook
@@ -98,9 +99,10 @@ def preview_text(preview: ReplayPreview) -> str:
         return "Nothing that is held matches."
     lines = [f"{preview.passing} of {preview.examined} would pass."]
     if not preview.complete:
-        lines = [f"Of {preview.selected} messages, the oldest {preview.examined} were checked.", *lines]
+        checked = counted(preview.examined, "was", "were")
+        lines = [f"Of {counted(preview.selected, 'message')}, the oldest {checked} checked.", *lines]
     if preview.new_devices:
-        lines.append(f"{preview.new_devices} new devices would be registered.")
+        lines.append(f"{counted(preview.new_devices, 'new device')} would be registered.")
     lines += [f"{count} would stay held: {reason}." for reason, count in preview.refused.items()]
     return "\n".join(lines)
 

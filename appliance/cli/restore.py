@@ -18,6 +18,7 @@ from appliance.cli.output import json_option, show_one
 from appliance.cli.secret_input import first_line
 from appliance.cli.service_time import service_clock
 from appliance.config import Config
+from appliance.counted import counted
 from appliance.db.audit import Actor, ActorKind
 from appliance.db.change_context import ChangeContext
 from appliance.errors import Invalid
@@ -137,8 +138,9 @@ def _show_restored(planned: Plan, restored: Restored, config: Config, now: datet
         click.echo(
             f"This machine is {', '.join(here)}: give it one of those addresses or names, or set this one in devices."
         )
+    skipped = counted(restored.skipped_notices, "unfinished one is", "unfinished ones are")
     click.echo(
-        f"Notices wait ({restored.skipped_notices:,} unfinished ones are never sent from here): switch the old machine"
+        f"Notices wait ({skipped} never sent): switch the old machine"
         " off, start this one with `appliance run`, then `appliance confirm-restore`."
     )
 

@@ -10,6 +10,7 @@ from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.children.postgres import Postgres
 from appliance.config import Config
+from appliance.counted import counted
 from appliance.db.pool import Pool
 from appliance.devices.live.state_book import StateBook
 from appliance.devices.registry.cache import Registry
@@ -45,7 +46,9 @@ def report_child(status: Callable[[], ChildStatus], version: Callable[[], str]) 
 def report_connections(pool: Pool) -> Report:
     """Report the pool; its queue are the tasks that wait for a connection."""
     now = pool.statistics()
-    return Report(f"{now.in_use} of {now.in_use + now.idle} connections in use", waiting=now.waiting, room=None)
+    return Report(
+        f"{now.in_use} of {counted(now.in_use + now.idle, 'connection')} in use", waiting=now.waiting, room=None
+    )
 
 
 def report_disk(watch: DiskWatch) -> Callable[[], Report]:
@@ -98,7 +101,7 @@ def report_pipeline(pipeline: Pipeline, received: Callable[[], float], room: int
 
     def report() -> Report:
         in_flight = pipeline.in_flight
-        doing = f"checks and commits {in_flight} messages" if in_flight else "waits for messages"
+        doing = f"checks and commits {counted(in_flight, 'message')}" if in_flight else "waits for messages"
         return Report(doing, count=received(), waiting=in_flight, room=room)
 
     return report
@@ -134,7 +137,8 @@ def report_broker(watch: BrokerStatistics) -> Callable[[], Report]:
                 "waits for the broker's statistics" if watch.refusal is None else "shows no statistics",
                 last_error=watch.refusal,
             )
-        return Report(f"{watch.connected or 0} connected, {watch.waiting} messages wait")
+        waiting = counted(watch.waiting or 0, "message waits", "messages wait")
+        return Report(f"{watch.connected or 0} connected, {waiting}")
 
     return report
 

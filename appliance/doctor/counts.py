@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from appliance import __version__
+from appliance.counted import counted
 from appliance.db import statements
 from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
 from appliance.peers import store as peers
@@ -41,8 +42,9 @@ def judge_ledger(accounts: Sequence[Account]) -> Iterable[Finding]:
     for each in accounts:
         if each.wrong_minutes:
             placed = each.stored + each.refused + each.duplicate + each.cleared
+            span = counted(each.wrong_minutes, "minute")
             yield broken(
-                f"the accounting of the appliance {each.instance} does not balance in {each.wrong_minutes} minutes: "
+                f"the accounting of the appliance {each.instance} does not balance in {span}: "
                 f"{each.received} received, {placed} stored, refused, duplicate or cleared",
                 TELL,
             )
@@ -70,10 +72,11 @@ def judge_seats(wrong: Sequence[Seats]) -> Iterable[Finding]:
     for each in wrong[:SHOWN]:
         which = f"subscription {each.subscription} of tenant {each.tenant}"
         if each.counted != each.active:
-            yield broken(f"{which} counts {each.counted} devices, {each.active} are active", TELL)
+            active = counted(each.active, "is", "are")
+            yield broken(f"{which} counts {counted(each.counted, 'device')}, {active} active", TELL)
         if each.active > each.limit:
             yield broken(
-                f"{which} has {each.active} active devices, its limit is {each.limit}",
+                f"{which} has {counted(each.active, 'active device')}, its limit is {each.limit}",
                 "raise the limit (`appliance subscription set`), or deactivate devices",
             )
     yield from _more(wrong)

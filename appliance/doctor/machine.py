@@ -9,6 +9,7 @@ from appliance.children.leftovers import Process, leftovers
 from appliance.children.mosquitto_files import CONFIGURATION
 from appliance.children.ports import is_free, port_owner
 from appliance.children.programs import find_mosquitto, find_postgres
+from appliance.counted import counted
 from appliance.disk.levels import DiskState, Judgement, Room, levels_of_bytes
 from appliance.disk.reserve import Reserve, measure
 from appliance.doctor.check import Finding, Sight, UnseenError, advised, broken
@@ -191,7 +192,7 @@ def judge_leftovers(found: Sequence[str]) -> Iterable[Finding]:
     """Judge that nothing is left of a killed appliance."""
     if found:
         yield advised(
-            f"a killed appliance left {len(found)} processes: {', '.join(found[:3])}",
+            f"a killed appliance left {counted(len(found), 'process', 'processes')}: {', '.join(found[:3])}",
             "start the appliance, which stops them first",
         )
 

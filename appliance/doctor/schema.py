@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from appliance.counted import counted
 from appliance.db import statements
 from appliance.db.collations import ChangedCollation, changed
 from appliance.db.migrations import Applied, outstanding, read_applied, shipped
@@ -58,7 +59,8 @@ def judge_migrations(applied: Sequence[Applied]) -> Iterable[Finding]:
         return
     if pending:
         names = ", ".join(step.file_name for step in pending[:3]) + (", ..." if len(pending) > 3 else "")
-        yield broken(f"{len(pending)} migrations were not applied: {names}", "run `appliance migrate`")
+        which = counted(len(pending), "migration was", "migrations were")
+        yield broken(f"{which} not applied: {names}", "run `appliance migrate`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def judge_partitions(days: Days) -> Iterable[Finding]:
     if missing := days.missing:
         shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
         yield advised(
-            f"{len(missing)} days have no partition: {shown}",
+            f"{counted(len(missing), 'day has', 'days have')} no partition: {shown}",
             "start the appliance, which makes them, or run `appliance doctor --mend`",
         )
 

@@ -19,6 +19,7 @@ from datetime import date, datetime, tzinfo
 import msgspec
 
 from appliance import local_time
+from appliance.counted import counted
 from appliance.errors import ApplianceError, Conflict, Invalid
 from appliance.renewals.policy import RenewalPolicy
 from appliance.subscriptions import terms
@@ -151,10 +152,12 @@ def devices_refused(plan: Plan, named: Sequence[str], active: Collection[str]) -
     if not plan.excess:
         if not named:
             return None
-        seats = f"{row.active_device_count:,} of {plan.after.device_limit:,} seats are in use"
+        limit = counted(plan.after.device_limit, "seat")
+        seats = f"{row.active_device_count:,} of {limit} {'is' if row.active_device_count == 1 else 'are'} in use"
         return Refusal(f"No device needs to stop: {seats}. Leave the devices out.", field)
     needed = f"{plan.excess:,} {'device' if plan.excess == 1 else 'different devices'} of {row.subscription_id}"
-    why = f"{row.active_device_count:,} are active, and {plan.after.device_limit:,} seats were asked for"
+    in_use = counted(row.active_device_count, "is active", "are active")
+    why = f"{in_use}, and {counted(plan.after.device_limit, 'seat was', 'seats were')} asked for"
     different = set(named)
     if len(different) != len(named):
         return Refusal(f"Name exactly {needed}: {why}. A device was named twice.", field, plan.excess)
@@ -213,7 +216,9 @@ def _seats_refused(row: Subscription, request: Request, policy: RenewalPolicy) -
         return Refusal(f"More seats need a plan; the plans and their seats: {choices}.", "plan_id")
     most = policy.plans[name]
     if seats > most:
-        return Refusal(f"The plan {name!r} has at most {most:,} seats. The plans: {choices}.", "new_device_limit")
+        return Refusal(
+            f"The plan {name!r} has at most {counted(most, 'seat')}. The plans: {choices}.", "new_device_limit"
+        )
     return None
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from appliance.counted import counted
 from appliance.reading import Reason
 from appliance.simulate.devices import Behaviour, SimulatedMessage
 
@@ -52,7 +53,7 @@ class OutcomeCounts:
         """Return a few lines for people at the end."""
         answered = f"{self.acknowledged:,} acknowledged by the broker ({self.rate:,.0f}/s)"
         lines = [
-            f"{self.sent:,} messages sent in {self.seconds:.1f} s, {answered}",
+            f"{counted(self.sent, 'message')} sent in {self.seconds:.1f} s, {answered}",
             f"  by behaviour: {_listed({name.value: count for name, count in self.spoken.items()})}",
         ]
         if self.expected:

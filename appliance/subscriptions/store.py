@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from psycopg import errors
 
+from appliance.counted import counted
 from appliance.db import statements
 from appliance.db.change_context import ChangeContext
 from appliance.db.require import require
@@ -287,7 +288,7 @@ def _changed(row: Subscription, changes: Changes, start: datetime) -> Subscripti
         if changes.device_limit < row.active_device_count:
             excess = row.active_device_count - changes.device_limit
             raise Conflict(
-                f"{row.active_device_count} devices are active on {row.subscription_id}; "
+                f"{counted(row.active_device_count, 'device is', 'devices are')} active on {row.subscription_id}; "
                 f"deactivate {excess} of them first, or keep a limit of {row.active_device_count}."
             )
         row = replace(row, device_limit=changes.device_limit)

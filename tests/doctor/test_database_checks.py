@@ -115,7 +115,7 @@ def test_seats_that_do_not_match_the_devices_are_named(patient: Patient) -> None
     patient.run("SET session_replication_role = replica; UPDATE subscriptions SET active_device_count = 2")
     found = patient.examine()
     assert found.having("broken") == {"seats"}
-    assert "subscription main of tenant acme counts 2 devices, 1 are active" in found.text("seats")
+    assert "subscription main of tenant acme counts 2 devices, 1 is active" in found.text("seats")
 
 
 def test_more_devices_than_the_limit_are_named(patient: Patient) -> None:
@@ -138,7 +138,7 @@ def test_accounts_that_do_not_balance_are_named(patient: Patient) -> None:
     )
     found = patient.examine()
     assert found.having("broken") == {"guards", "ledger"}
-    assert "the appliance here does not balance in 1 minutes: 4 received, 3 stored" in found.text("ledger")
+    assert "the appliance here does not balance in 1 minute: 4 received, 3 stored" in found.text("ledger")
 
 
 def test_a_device_that_is_registered_twice_is_named(patient: Patient) -> None:

@@ -17,6 +17,7 @@ from appliance.broker.floods.meter import Flood, FloodMeter, Refused
 from appliance.broker.floods.record import FloodCause, FloodRecord
 from appliance.broker.retained.topics import Retained, RetainedTopics
 from appliance.clock import Clock
+from appliance.counted import counted
 from appliance.db.pool import Pool
 from appliance.devices import topics as device_topics
 from appliance.devices.device import DeviceStatus
@@ -189,4 +190,4 @@ def _sum(all_refused: Sequence[Refused]) -> Refused:
 
 
 def _amount(refused: Refused) -> str:
-    return f"{refused.messages:,} messages with {refused.size // 1024:,} kB"
+    return f"{counted(refused.messages, 'message')} with {refused.size // 1024:,} kB"

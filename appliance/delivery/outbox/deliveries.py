@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from appliance.counted import counted
 from appliance.db import statements
 from appliance.db.audit import Entry, record
 from appliance.db.change_context import ChangeContext
@@ -207,7 +208,9 @@ async def retry_dead(connection: Connection[Any], wanted: DeliveryFilter, contex
     if jobs:
         await _retry(connection, tenant_id, jobs, context)
         after = {"deliveries": len(jobs), "first": jobs[0], "last": jobs[-1]}
-        await _record(connection, "delivery.retry", tenant_id, f"{len(jobs)} deliveries", None, after, context)
+        await _record(
+            connection, "delivery.retry", tenant_id, counted(len(jobs), "delivery", "deliveries"), None, after, context
+        )
     return len(jobs)
 
 

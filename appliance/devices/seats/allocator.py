@@ -54,4 +54,6 @@ class SeatAllocator:
         status = status_at(row, self._now, parent=parent, grace=self._grace)
         if not usable(status):
             return f"{row.subscription_id} is {status}"
+        if row.device_limit == 1:
+            return f"the only seat of {row.subscription_id} is in use"
         return f"all {row.device_limit} seats of {row.subscription_id} are in use"

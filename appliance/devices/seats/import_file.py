@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.counted import counted
 from appliance.devices.device import DeviceStatus, NewDevice
 from appliance.errors import Invalid
 
@@ -141,7 +142,7 @@ def _name(head: str) -> str:
 def _device(line: int, columns: Sequence[str], cells: Sequence[str]) -> NewDevice:
     width = max(place for place, cell in enumerate(cells, start=1) if cell)
     if width > len(columns):
-        raise Invalid(f"Line {line}: {width} cells, but {len(columns)} columns.")
+        raise Invalid(f"Line {line}: {width} cells, but {counted(len(columns), 'column')}.")
     given = {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
     if "" in given:
         raise Invalid(f"Line {line}: {given['']!r} stands in a column without a name; give it one.")

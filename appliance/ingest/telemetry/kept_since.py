@@ -6,6 +6,7 @@ retention is, and who drops a day has it for itself: nobody stores readings of i
 
 from datetime import UTC, date, datetime, time
 
+from appliance.counted import counted
 from appliance.reading import Reason, Refusal
 
 MICROSECONDS = 1_000_000
@@ -34,7 +35,7 @@ class KeptSince:
     def too_old(self, age: int) -> Refusal:
         """Return the refusal of a reading that is not kept; ``age``: at its receipt, in microseconds."""
         if age > self.longest:
-            detail = f"older than the retention of {self.longest // DAY} days (retention.days)"
+            detail = f"older than the retention of {counted(self.longest // DAY, 'day')} (retention.days)"
         else:
             detail = f"of a day that has gone to make room: readings are kept from {self.day} on (days of UTC)"
         return Refusal(Reason.TIMESTAMP_TOO_OLD, detail)

@@ -12,6 +12,7 @@ import trio
 
 from appliance.backoff import Backoff
 from appliance.clock import Clock
+from appliance.counted import counted
 from appliance.db.partitions import read_days
 from appliance.db.pool import Pool
 from appliance.ingest.telemetry.day_dropper import DayDropper
@@ -87,7 +88,7 @@ class TelemetryRetention:
         self.blocked = blocked
         self._metrics.overdue_days.set(len(waiting))
         self._report(waiting)
-        activity().doing(f"keeps {len(days) - dropped} days, {len(waiting)} of them past their age")
+        activity().doing(f"keeps {counted(len(days) - dropped, 'day')}, {len(waiting)} of them past the age")
         return dropped
 
     def _report(self, waiting: dict[date, Wait]) -> None:

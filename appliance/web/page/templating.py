@@ -7,6 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from appliance import zones
 from appliance.assets import asset
+from appliance.counted import counted
 from appliance.runtime.activity import in_words
 from appliance.service_clock.advice import EFFECT
 from appliance.web.http.files import StaticFiles
@@ -35,6 +36,7 @@ class Templates:
         }
         self._environment.filters |= {
             "count": formats.count,
+            "counted": counted,
             "size": formats.size,
             "milliseconds": formats.milliseconds,
             "span": in_words,

@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from appliance.counted import counted
 from appliance.subscriptions.history import SubscriptionEvent, TermRecord
 from appliance.subscriptions.lifecycle import SubscriptionStatus, SubscriptionType
 from appliance.subscriptions.statuses import SUBSCRIPTION_SCHEDULER
@@ -108,7 +109,7 @@ def _what(event: SubscriptionEvent) -> str:
             if "renewed_with" in details:
                 return "Renewed with the main one"
             days = details.get("term_days")
-            return f"Renewed, {days:,} days" if isinstance(days, int) else "Renewed"
+            return f"Renewed, {counted(days, 'day')}" if isinstance(days, int) else "Renewed"
     return event.event_type.replace("_", " ").capitalize()
 
 

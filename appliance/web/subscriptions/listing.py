@@ -6,6 +6,7 @@ from datetime import date, datetime, tzinfo
 from typing import Any, NamedTuple
 
 from appliance import local_time
+from appliance.counted import counted
 from appliance.db import statements
 from appliance.db.trio_psycopg import Connection
 from appliance.ingest.quarantine import store as quarantine
@@ -243,7 +244,11 @@ async def _figures(connection: Connection[Any], reader: Reader, owned: Sequence[
 
 def _next_end(row: Subscription, of: TenantFacts, reader: Reader) -> NextEnd:
     if row.subscription_type is SubscriptionType.MAIN:
-        after = f"then {reader.policy.grace.days} days of grace" if reader.policy.grace.days else "then suspended"
+        after = (
+            f"then {counted(reader.policy.grace.days, 'day')} of grace"
+            if reader.policy.grace.days
+            else "then suspended"
+        )
     else:
         after = "then expired"
     left = labels.days_left(row, reader.now, of.zone)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from typing import Any
 
+from appliance.counted import counted
 from appliance.db.trio_psycopg import Connection
 from appliance.devices.device import IDENTIFIER, DeviceStatus
 from appliance.devices.seats import changes as seats
@@ -201,7 +202,7 @@ class FormReader:
         present = self.row.plan_id
         stays = [("", "No plan")] if present is None else [] if present in self.policy.plans else [("", present)]
         return stays + [
-            ("" if name == present else name, f"{name}, up to {most:,} seats")
+            ("" if name == present else name, f"{name}, up to {counted(most, 'seat')}")
             for name, most in sorted(self.policy.plans.items(), key=lambda pair: (pair[1], pair[0]))
         ]
 

@@ -1,6 +1,7 @@
 """Sentences of the System page: about Postgres, the broker, what an acknowledgement guarantees, and the disk."""
 
 from appliance.broker.room import BrokerRoom
+from appliance.counted import counted
 from appliance.diagnostics.latency import Percentiles
 from appliance.diagnostics.snapshot import BrokerTerms, Dependency
 from appliance.ingest.telemetry.budget import Source
@@ -21,7 +22,7 @@ def dependency_text(dependency: Dependency, view: SystemView) -> str:
         if view.database is not None:
             parts = [
                 view.database.version,
-                f"{view.database.connections} of {view.database.max_connections} connections",
+                f"{view.database.connections} of {counted(view.database.max_connections, 'connection')}",
             ]
         if view.commit is not None:
             parts.append(f"commit in {formats.milliseconds(view.commit.median)} ms")
@@ -30,12 +31,12 @@ def dependency_text(dependency: Dependency, view: SystemView) -> str:
             parts.append(f"{formats.count(dependency.connected)} connected")
         if dependency.dropped is not None:
             parts.append(
-                f"{formats.count(dependency.dropped)} messages dropped" if dependency.dropped else "nothing dropped"
+                f"{counted(dependency.dropped, 'message')} dropped" if dependency.dropped else "nothing dropped"
             )
     if dependency.room is not None:
         parts += _room(dependency.room)
     if dependency.restarts:
-        parts.append(f"restarted {dependency.restarts} times")
+        parts.append(f"restarted {'once' if dependency.restarts == 1 else f'{dependency.restarts} times'}")
     return ", ".join(parts)
 
 

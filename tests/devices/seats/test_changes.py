@@ -87,7 +87,7 @@ async def test_seats_are_taken_in_the_order_of_preference_and_then_there_are_non
             for name in "abc"
         ]
         assert order == [main.subscription_id, addon.subscription_id, trial.subscription_id]
-        with pytest.raises(NoCapacity, match="all 1 seats"):
+        with pytest.raises(NoCapacity, match="the only seat of"):
             await changes.create(connection, TENANT, NewDevice("d"), BY, grace=GRACE)
         with pytest.raises(NoCapacity):
             await changes.move(connection, TENANT, "a", trial.subscription_id, BY, grace=GRACE)

@@ -217,7 +217,7 @@ async def test_several_at_once_answer_for_each_that_was_skipped(database: Databa
     async with viewing(database) as responder:
         data = {"step": "acknowledge", "alert": [str(one), str(closed), "424242"], "back": "tab=all"}
         html = plain((await responder.post("/alerts/+bulk", data=data)).text)
-        assert "1 of 3 alerts were changed" in html
+        assert "1 of 3 alerts was changed" in html
         assert "Over by now" in html
         assert "There is no such alert any more" in html
         asked = await responder.post("/alerts/+bulk", data={"step": "close", "alert": [str(one), str(two)]})
@@ -247,7 +247,7 @@ async def test_several_acknowledgements_are_taken_back_at_once_and_only_those_th
         assert "3 alerts open again." in plain((await responder.get(back.headers["Location"])).text)
         assert [status_of(database, one) for one in several] == ["OPEN"] * 3
         partly = await responder.post("/alerts/+bulk", data={**data, "alert": [str(before), str(several[0])]})
-        assert "1 of 2 alerts were changed" in plain(partly.text)
+        assert "1 of 2 alerts was changed" in plain(partly.text)
         await press(responder, undo_of(partly.text))
         for nonsense in ("x", "1.-1", "9" * 30, "1." * 900):
             assert "unacknowledge" not in (await responder.get(f"/alerts?done=acknowledged&undo={nonsense}")).text

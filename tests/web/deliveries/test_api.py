@@ -122,7 +122,7 @@ async def test_all_dead_ones_of_a_filter_are_sent_again_but_not_by_a_disabled_in
     assert wrong.status_code == 400
     assert rows(database, statuses) == [(one, "PENDING"), (two, "PENDING"), (three, "PENDING"), (foreign, "DEAD")]
     audited = rows(database, "SELECT object_id FROM audit_log WHERE action = 'delivery.retry' ORDER BY 1")
-    assert audited == [("1 deliveries",), ("2 deliveries",)]
+    assert audited == [("1 delivery",), ("2 deliveries",)]
 
 
 async def test_what_waits_is_cancelled_and_what_is_over_is_not(database: Database) -> None:

@@ -232,7 +232,7 @@ async def test_many_are_deactivated_after_a_question_and_each_is_answered(databa
         assert "Move 2 devices to another subscription?" in text(asked)
         seat = re.findall(r'<option value="(SUB-[^"]*)"', asked.text)[0]
         moved = await admin.post("/devices/+bulk", data={"device": "a", "step": "move", "subscription_id": seat})
-        assert "1 of 1 devices" in text(moved)
+        assert "1 of 1 device" in text(moved)
         for wrong in ({"step": "deactivate"}, {"step": "move"}, {"device": "a", "step": "explode"}):
             assert (await admin.post("/devices/+bulk", data=wrong)).status_code == 400
     check_seats(database)

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from appliance.alerts.alert import Alert, Status
+from appliance.counted import counted
 from appliance.db.trio_psycopg import Connection
 from appliance.delivery.outbox import alert_notices
 from appliance.delivery.outbox.alert_notices import AlertNotice
@@ -134,7 +135,7 @@ def _summary(routes: int, matching: int, held: int) -> str:
     if not routes:
         return ""
     verb = "matches" if matching == 1 else "match"
-    return f"{matching} of {routes} routes {verb} now" + (f", {held} on hold" if held else "")
+    return f"{matching} of {counted(routes, 'route')} {verb} now" + (f", {held} on hold" if held else "")
 
 
 def _told(alert: Alert, by_route: Mapping[UUID, Sequence[AlertNotice]], unrouted: bool) -> str:
