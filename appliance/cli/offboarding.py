@@ -39,7 +39,7 @@ INSTANCE = "command line"
 
 WITHOUT_DATE = {
     CopyKind.REPLACED: "moved aside by a restore, and there until somebody removes it",
-    CopyKind.UPGRADE: "removed 30 days after the clock is no longer in doubt",
+    CopyKind.UPGRADE: "removed after 30 days, which begin when the appliance has run for an hour with a sure clock",
     CopyKind.BACKUP: "named by a wrong clock, and there until somebody removes it",
 }
 """When a copy goes of which neither a time nor a number of backups says so."""

@@ -39,7 +39,7 @@ class KeptCopy:
     path: str
     made_at: datetime
     until: datetime | None = None
-    """When it goes by its age; None: not by that, or not known before the clock is sure."""
+    """When it goes by its age; None: not by that, or its time has not begun."""
     newer_backups: int | None = None
     """After how many more nightly backups it goes; None: not by that. One of a wrong clock stays."""
 

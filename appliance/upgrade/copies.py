@@ -3,8 +3,8 @@
 A copy is a plain archive (:mod:`appliance.backup.archive`) of mode 0600. Its name says from which schema it was made,
 before which, and when by service time: ``schema-0037-before-0040-20260501T031502Z.tar``.
 
-Its time of modification says since when it is kept, for its name may not: the service time stands still while the
-clock is in doubt, as it does on a machine that is switched on after months, and a copy of long ago may serve again.
+Its time of modification says since when it is kept, for its name may not: a copy of long ago may serve again, and a
+machine that was switched on after months may show the time of its last run until it has asked for the real one.
 """
 
 import os
@@ -25,7 +25,7 @@ was deleted since, such as a tenant."""
 TOLERANCE = timedelta(days=1)
 """Later than now by more than this, a time is of a wrong clock."""
 UNDATED = 0.0
-"""The time of modification of a copy that no program with a sure clock has seen yet."""
+"""The time of modification of a copy that no program has seen yet that ran for a while with a sure clock."""
 UNFINISHED = ".part"
 _NAME = re.compile(r"schema-(\d{4,})-before-(\d{4,})-(\d{8}T\d{6}Z)\.tar")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -55,7 +55,7 @@ class Copy:
         return cls(path, int(match[1]), int(match[2]), at)
 
     def kept_since(self, now: datetime) -> datetime | None:
-        """Return since when it is kept; None: no program with a sure clock has seen it yet. Raises OSError."""
+        """Return since when it is kept; None: no program has seen it yet (UNDATED). Raises OSError."""
         latest, modified = now + TOLERANCE, self.path.stat().st_mtime
         if not UNDATED < modified <= latest.timestamp():
             return None
@@ -63,7 +63,7 @@ class Copy:
         return max(self.at, since) if self.at <= latest else since
 
     def keep_from(self, now: datetime | None) -> None:
-        """Keep it for KEPT_FOR from ``now`` on; None: from when a program with a sure clock sees it. Raises OSError."""
+        """Keep it for KEPT_FOR from ``now`` on; None: from when a program sees it (UNDATED). Raises OSError."""
         at = UNDATED if now is None else now.timestamp()
         os.utime(self.path, (at, at))
 
@@ -127,6 +127,13 @@ def prune_old(data_dir: Path, now: datetime) -> list[Path]:
             removed.append(copy.path)
     _remove(data_dir / FOLDER, removed)
     return removed
+
+
+def postpone(data_dir: Path, now: datetime, by: timedelta) -> None:
+    """Keep all copies for longer: the clock has stepped to ``now``, and so much did not pass. Raises OSError."""
+    for copy in find(data_dir):
+        if (since := copy.kept_since(now)) is not None:
+            copy.keep_from(since + by)
 
 
 def _remove(folder: Path, paths: Sequence[Path]) -> None:

@@ -65,7 +65,7 @@ async def copy_before(context: UpgradeContext, connection: Connection[Any], sche
             await _require_room(folder, connection)
             copy = await _make(context, folder, schema, target)
         # Also one that is there already: it leads back from this upgrade, however long ago it was made.
-        copy.keep_from(datetime.fromtimestamp(context.clock.now(), UTC) if context.clock.trusted else None)
+        copy.keep_from(None)
         return copy
     except (ApplianceError, OSError) as error:
         raise ApplianceError(

@@ -1,10 +1,12 @@
 """The service that removes copies of before an upgrade once they are too old to go back to.
 
 Enters: the time. Leaves: fewer files in ``upgrades/``. Never: a removal while the clock is in doubt, or before this
-program has run for a while: what ended its predecessor may end it as well, and then people want to go back.
+program has run for a while: what ended its predecessor may end it as well, and then people want to go back. A clock
+that steps forward makes no copy older: what an appliance without a battery for its clock believes at its start may be
+months behind.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -13,7 +15,7 @@ import trio
 from appliance.clock import Clock
 from appliance.runtime.activity import activity
 from appliance.runtime.periodic import First, every
-from appliance.upgrade.copies import prune_old
+from appliance.upgrade.copies import TOLERANCE, postpone, prune_old
 
 CHECK_SECONDS = 3600.0
 """Seconds between two looks, and from the start of the process to the first."""
@@ -23,10 +25,15 @@ log = structlog.get_logger(__name__)
 
 async def run(data_dir: Path, clock: Clock, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Look every CHECK_SECONDS, without end."""
+    offset = clock.now() - clock.monotonic()
 
     async def make_round() -> None:
+        nonlocal offset
         if clock.trusted:
-            now = datetime.fromtimestamp(clock.now(), UTC)
+            now, stepped = datetime.fromtimestamp(clock.now(), UTC), clock.now() - clock.monotonic() - offset
+            if stepped > TOLERANCE.total_seconds():
+                await trio.to_thread.run_sync(postpone, data_dir, now, timedelta(seconds=stepped))
+            offset += stepped
             for path in await trio.to_thread.run_sync(prune_old, data_dir, now):
                 log.info("removed the copy before an upgrade: it is too old to go back to", file=str(path))
         activity().doing("keeps the copies of the last upgrades")

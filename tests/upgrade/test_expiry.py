@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from appliance.upgrade import expiry
-from appliance.upgrade.copies import FOLDER, KEPT_FOR, name_of
-from tests.support.clock import DoubtfulClock
+from appliance.upgrade.copies import FOLDER, KEPT_FOR, find, name_of
+from tests.support.clock import DoubtfulClock, TrustedClock
 
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
 
@@ -43,5 +43,48 @@ async def test_one_goes_once_the_program_has_run_for_a_while_and_the_clock_is_su
         assert copy.exists()
         clock.trusted = True
         await trio.sleep(expiry.CHECK_SECONDS)
+        assert not copy.exists()
+        nursery.cancel_scope.cancel()
+
+
+class SteppingClock(TrustedClock):
+    """A clock of a machine without a battery: it goes on from its last run until it has asked for the time."""
+
+    def __init__(self, at: float) -> None:
+        self._offset = at - trio.current_time()
+
+    def now(self) -> float:
+        return trio.current_time() + self._offset
+
+    def wall(self) -> float:
+        return self.now()
+
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    def step(self, seconds: float) -> None:
+        self._offset += seconds
+
+
+async def test_a_clock_that_steps_over_months_takes_no_copy_along(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - jumps
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = tmp_path / FOLDER / name_of(37, 40, AT)
+    copy.parent.mkdir()
+    copy.touch()
+    monkeypatch.setattr(trio.to_thread, "run_sync", in_place)
+    clock = SteppingClock(AT.timestamp())
+    [found] = find(tmp_path)
+    found.keep_from(None)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(expiry.run, tmp_path, clock)
+        for _ in range(3):
+            await trio.sleep(expiry.CHECK_SECONDS + 1)
+            clock.step(10 * KEPT_FOR.total_seconds())
+        await trio.sleep(KEPT_FOR.total_seconds() - 3 * expiry.CHECK_SECONDS)
+        assert copy.exists()
+        await trio.sleep(3 * expiry.CHECK_SECONDS)
         assert not copy.exists()
         nursery.cancel_scope.cancel()

@@ -56,9 +56,7 @@ class CopyOut(msgspec.Struct, frozen=True, kw_only=True):
     made_at: datetime
     until: Annotated[
         datetime | None,
-        Meta(
-            description="When it is removed by its age; null: not by that, or not known while the clock was in doubt."
-        ),
+        Meta(description="When it is removed by its age; null: not by that, or its 30 days have not begun."),
     ]
     newer_backups: Annotated[
         int | None, Meta(description="After how many more nightly backups it is removed; null: not by that.")

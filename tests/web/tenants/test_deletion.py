@@ -151,7 +151,7 @@ async def test_pages_and_api_name_the_copies_that_still_have_its_data(
             kept = [KeptCopy(kind, "/data", at) for kind in CopyKind]
             page = (await browser.get(path)).text
             without_date = (
-                "30 days after the clock is no longer in doubt",
+                "30 days, which begin",
                 "named by a wrong clock; stays",
                 "moved aside",
             )
