@@ -1,4 +1,4 @@
-"""Requests to stop from the operating system: SIGTERM and SIGINT."""
+"""Requests to stop from the operating system: SIGTERM, SIGINT, and SIGHUP of a terminal that is closed."""
 
 import os
 import signal
@@ -29,9 +29,10 @@ class StopSignal:
         await self._asked.wait()
 
     async def watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen for SIGTERM and SIGINT until cancelled."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            activity().doing("waits for SIGTERM or SIGINT")
+        """Listen for the signals until cancelled; SIGHUP stays ignored where it is, as under nohup."""
+        hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *hang_up) as signals:
+            activity().doing("waits for a signal to stop")
             task_status.started()
             async for number in signals:
                 now = trio.current_time()

@@ -2,8 +2,8 @@
 
 Storage, knowledge, stream, broker, dashboard: each stage is a module that returns what later ones need. Nothing else
 builds things, nothing is global. Services run in one nursery; whatever of them fails ends the process with its own
-error. A drain (SIGTERM, SIGINT) takes no new messages, finishes the batch in flight, and closes the children last; a
-second signal ends the process at once, and the kernel tells the children.
+error. A drain (SIGTERM, SIGINT, SIGHUP) takes no new messages, finishes the batch in flight, and closes the children
+last; a second signal ends the process at once, and the kernel tells the children.
 """
 
 import gc
