@@ -7,6 +7,7 @@ months behind.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -26,15 +27,17 @@ log = structlog.get_logger(__name__)
 async def run(data_dir: Path, clock: Clock, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     """Look every CHECK_SECONDS, without end."""
     offset = clock.now() - clock.monotonic()
+    # `upgrades/` may be a link to a disk of the network, which may hang: no reason for the process not to end.
+    in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
     async def make_round() -> None:
         nonlocal offset
         if clock.trusted:
             now, stepped = datetime.fromtimestamp(clock.now(), UTC), clock.now() - clock.monotonic() - offset
             if stepped > TOLERANCE.total_seconds():
-                await trio.to_thread.run_sync(postpone, data_dir, now, timedelta(seconds=stepped))
+                await in_thread(postpone, data_dir, now, timedelta(seconds=stepped))
             offset += stepped
-            for path in await trio.to_thread.run_sync(prune_old, data_dir, now):
+            for path in await in_thread(prune_old, data_dir, now):
                 log.info("removed the copy before an upgrade: it is too old to go back to", file=str(path))
         activity().doing("keeps the copies of the last upgrades")
 

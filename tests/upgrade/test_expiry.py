@@ -1,6 +1,7 @@
 """Copies of before an upgrade go by their age, but not while the program that came with it may still fail."""
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,8 +18,9 @@ from tests.support.clock import DoubtfulClock, TrustedClock
 AT = datetime(2026, 5, 1, 3, 15, 2, tzinfo=UTC)
 
 
-async def in_place(work: Callable[..., Any], *arguments: Any) -> Any:
+async def in_place(work: Callable[..., Any], *arguments: Any, abandon_on_cancel: bool) -> Any:
     """Do it here: the clock would jump ahead of a thread."""
+    assert abandon_on_cancel
     return work(*arguments)
 
 
@@ -88,3 +90,24 @@ async def test_a_clock_that_steps_over_months_takes_no_copy_along(
         await trio.sleep(3 * expiry.CHECK_SECONDS)
         assert not copy.exists()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_disk_that_hangs_lets_the_process_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, back = threading.Event(), threading.Event()
+
+    def hang(*_arguments: object) -> list[Path]:
+        hangs.set()
+        back.wait(10)
+        return []
+
+    monkeypatch.setattr(expiry, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(expiry, "prune_old", hang)
+    try:
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(expiry.run, tmp_path, SteppingClock(AT.timestamp()))
+                await trio.to_thread.run_sync(hangs.wait)
+                nursery.cancel_scope.cancel()
+        assert not back.is_set()
+    finally:
+        back.set()
