@@ -217,8 +217,14 @@ class Keeper:
     async def restart(self) -> None:
         """Stop the child and start it again; return when it can serve."""
         self._restart_wanted.set()
-        self.ready.clear()
+        self._stop_serving()
         await self.ready.wait()
+
+    def _stop_serving(self) -> None:
+        """Say that the child does not serve: it ends, and is started again after that."""
+        self.ready.clear()
+        if self._state is ChildState.READY:
+            self._state = ChildState.STARTING
 
     async def _live(self, command: Command) -> str | None:
         """Run the child once. Return how it died, or None if it was stopped on purpose."""
@@ -233,7 +239,7 @@ class Keeper:
                 await first_of(child.ended.wait, self._restart_wanted.wait)
                 died = child.describe_end() if child.ended.is_set() else None
             finally:
-                self.ready.clear()
+                self._stop_serving()
                 self._asked_at = None
                 await child.stop()
                 with trio.CancelScope(shield=True):

@@ -57,6 +57,20 @@ class Script:
         self.ends.append(child.returncode)
 
 
+class Ending(Script):
+    """Takes down what is said of the child while it ends."""
+
+    keeper: Keeper
+
+    def __init__(self, script: str) -> None:
+        super().__init__(script)
+        self.said: list[ChildState] = []
+
+    async def ended(self, child: Child) -> None:
+        await super().ended(child)
+        self.said.append(self.keeper.status.state)
+
+
 SERVES = "echo ready; exec sleep 60"
 
 
@@ -123,14 +137,15 @@ async def test_readiness_and_status_follow_a_death() -> None:
 
 
 async def test_a_restart_on_purpose_is_no_death() -> None:
-    program = Script(SERVES)
-    keeper = Keeper(program, SystemClock(), Patience(deaths=1))
+    program = Ending(SERVES)
+    keeper = program.keeper = Keeper(program, SystemClock(), Patience(deaths=1))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run, nothing)
         with trio.fail_after(40):
             await keeper.ready.wait()
             first = keeper.status.pid
             await keeper.restart()
+        assert program.said == [ChildState.STARTING], "and not that it is ready"
         assert keeper.ready.is_set()
         assert keeper.status.pid != first
         assert keeper.status.restarts == 0
