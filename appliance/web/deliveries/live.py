@@ -67,8 +67,8 @@ class LiveDeliveries:
                 if newest:
                     unseen = replace(wanted, newer_than=newest[0])
                     news = len((await deliveries.page(connection, unseen, limit=MAX_NEWS)).deliveries)
-            parts = self._parts(frame, own, numbers, news, rows, opened)
-            return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
+        parts = self._parts(frame, own, numbers, news, rows, opened)
+        return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 
     def _parts(
         self,

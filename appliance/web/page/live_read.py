@@ -14,7 +14,10 @@ POSTGRES_TIMEOUT = 1.0
 
 @contextmanager
 def live_read() -> Iterator[None]:
-    """Read within the block. Raises NotNow where Postgres is not reachable, or has not answered in time."""
+    """Read within the block. Raises NotNow where Postgres is not reachable, or has not answered in time.
+
+    The numbers of the navigation have a limit of their own: slow ones are left out, and keep no page from what it has.
+    """
     try:
         with trio.fail_after(POSTGRES_TIMEOUT):
             yield

@@ -67,8 +67,8 @@ class LiveQuarantine:
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=PAGE)
         with live_read():
             parts = await self._jobs(frame)
-            # the name of an operator's page does not contain the tenant whose navigation counts it shows
-            return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
+        # the name of an operator's page does not contain the tenant whose navigation counts it shows
+        return parts if seen_by.is_operator else [*parts, *await self._renderer.live_nav_counts(seen_by, None)]
 
     async def listed(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """Return the parts of the list whose query is ``which``; none for an invalid query. Raises NotNow."""
@@ -81,13 +81,13 @@ class LiveQuarantine:
             return []
         frame = self._renderer.frame(seen_by, path="/quarantine", live_page=f"{PAGE}/{which}")
         with live_read():
-            return [
+            parts = [
                 LivePart("live-state", self._render("overview/live-state.html", frame)),
                 *await self._news(frame, address.having(after=None), selection, asked),
                 *await self._counts(frame, address.having(after=None), selection, asked),
                 *await self._jobs(frame),
-                *await self._renderer.live_nav_counts(seen_by, asked.tenant or None),
             ]
+        return [*parts, *await self._renderer.live_nav_counts(seen_by, asked.tenant or None)]
 
     async def _counts(self, frame: Frame, address: Address, selection: Selection, asked: ListQuery) -> list[LivePart]:
         counted = await self._causes(frame.viewer, selection.tenant_id, asked.span)

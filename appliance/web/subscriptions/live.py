@@ -41,7 +41,6 @@ class LiveSubscriptions:
             with live_read():
                 async with self._renderer.platform.access.reading(seen_by) as connection:
                     shown = await self._pages.read(connection, seen_by, tenant_id, asked)
-                counts = await self._renderer.live_nav_counts(seen_by, tenant_id)
         except (Invalid, ValueError) as error:
             log.debug("live list with an invalid name", error=str(error))
             return []
@@ -54,4 +53,4 @@ class LiveSubscriptions:
         ]
         if shown["may_renew"]:
             parts.append(LivePart("subscription-events", render("subscriptions/events.html", **values)))
-        return [*parts, *counts]
+        return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]

@@ -83,7 +83,7 @@ class LiveAlerts:
             parts = self._list_parts(frame, own, asked, numbers, len(news), rows)
             if opened is not None:
                 parts += self._opened_parts(frame, opened, own, in_list=True)
-            return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
+        return [*parts, *await self._renderer.live_nav_counts(seen_by, tenant_id)]
 
     async def one(self, seen_by: Viewer, which: str) -> list[LivePart]:
         """Return the parts of one alert's page, or none if it is not there. Raises NotNow."""
@@ -102,13 +102,13 @@ class LiveAlerts:
                     found = await detail.read_page(
                         connection, self._renderer, seen_by, tenant_id, alert_id, self._retention, chosen=chosen
                     )
-                frame = self._renderer.frame(seen_by, path=f"/alerts/{number}", live_page=f"{detail.LIVE_PAGE}/{which}")
-                parts = self._opened_parts(frame, found, address, in_list=False)
-                parts.append(LivePart("live-state", self._render("overview/live-state.html", frame)))
-                return [*parts, *await self._renderer.live_nav_counts(seen_by, found.one.alert.tenant_id)]
         except NotFound as error:
             log.debug("live page without its alert", error=str(error))
             return []
+        frame = self._renderer.frame(seen_by, path=f"/alerts/{number}", live_page=f"{detail.LIVE_PAGE}/{which}")
+        parts = self._opened_parts(frame, found, address, in_list=False)
+        parts.append(LivePart("live-state", self._render("overview/live-state.html", frame)))
+        return [*parts, *await self._renderer.live_nav_counts(seen_by, found.one.alert.tenant_id)]
 
     def _list_parts(
         self,
