@@ -8,6 +8,8 @@
   const AGAIN_AFTER = 60000; // ms after an answer that did not lead elsewhere
   let next = 0; // when to ask again
 
+  const here = () => location.pathname + location.search; // with its fragment it would be a jump within the page
+
   // What the server has refused stands in the form as if nobody had typed it.
   const isFilledIn = () =>
     [...document.querySelectorAll("form[method=post]")].some(
@@ -35,7 +37,7 @@
     note.className = "note crit";
     note.setAttribute("role", "alert");
     const link = document.createElement("a");
-    Object.assign(link, { href: location.href, textContent: "load this page again" });
+    Object.assign(link, { href: here(), textContent: "load this page again" });
     const text = document.createElement("span");
     text.append("The appliance is under TLS now and takes nothing from this page. Copy what you typed, then ");
     text.append(link, ".");
@@ -49,7 +51,7 @@
     next = Date.now() + AGAIN_AFTER;
     if (!(await leadsElsewhere())) return;
     if (isFilledIn()) tell();
-    else location.replace(location.pathname + location.search); // a reload would send a form again
+    else location.replace(here()); // a reload would send a form again
   }
 
   if (location.protocol !== "http:") return;

@@ -108,7 +108,7 @@ def test_pages_that_were_open_over_plain_http_follow_the_appliance_to_tls(
         away.clock.install()
         away.goto(f"{served.url}/+fails/503")
         for page in (form, dialog, refused):
-            page.goto(f"{served.url}/maintenance/+new?tenant=acme")
+            page.goto(f"{served.url}/maintenance/+new?tenant=acme#main")
         refused.get_by_role("button", name="Save window").click()
         expect(refused.get_by_label("Name")).to_have_attribute("aria-invalid", "true")
         dialog.get_by_label("Name").fill("Night shift")
