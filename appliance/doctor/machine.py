@@ -121,9 +121,10 @@ def _listener(sight: Sight, key: str, host: str, port: int) -> Listener:
 
 
 def _own_pids(sight: Sight) -> set[int]:
+    """Return the processes of the appliance; while it waits for a broker elsewhere it listens, and is not ready yet."""
     folder = sight.config.data_dir.resolve()
-    children = {child.pid for child in _children(folder)}
-    return children if sight.run is None else children | {sight.run.pid}
+    holder = lock_holder(folder) or ""
+    return {child.pid for child in _children(folder)} | ({int(holder)} if holder.isdecimal() else set())
 
 
 def judge_ports(listeners: Sequence[Listener]) -> Iterable[Finding]:

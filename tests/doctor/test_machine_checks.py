@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from appliance.backup.record import Attempt, GoodBackup, Record, write_record
+from appliance.children.data_dir import locked_data_dir
 from appliance.cli.administration import operating_system_user
 from appliance.doctor import machine as checks
 from appliance.service_clock import machine, record
@@ -213,6 +214,8 @@ def test_a_port_that_somebody_else_has_is_named_with_its_owner(patient: Patient)
         assert f"broker.port {port} is taken by " in found.text("ports")
         assert f"(pid {os.getpid()})" in found.text("ports")
         with patient.pretending_to_run():  # this process: then it is its own port
+            assert patient.examine(APPLIANCE_BROKER_PORT=str(port)).status("ports") == "ok"
+        with locked_data_dir(patient.folder):  # and as well while it waits for its broker, without a run file
             assert patient.examine(APPLIANCE_BROKER_PORT=str(port)).status("ports") == "ok"
     with patient.pretending_to_run():
         found = patient.examine(APPLIANCE_BROKER_PORT=str(port))
