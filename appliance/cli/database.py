@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 from psycopg.conninfo import make_conninfo
 
-from appliance.children.data_dir import SOCKETS, RunFile, open_data_dir, read_run_file
+from appliance.children.data_dir import SOCKETS, RunFile, lock_holder, open_data_dir, read_run_file
 from appliance.children.postgres import Postgres
 from appliance.children.postgres_files import PORT
 from appliance.cli.service_time import service_clock
@@ -103,6 +103,11 @@ def running(config: Config) -> RunFile:
     """Return the run file of the appliance on ``data_dir``. Raises ApplianceError when none is ready there."""
     run = read_run_file(config.data_dir)
     if run is None:
+        if (holder := lock_holder(config.data_dir)) is not None:
+            raise NotRunningError(
+                f"the appliance on {config.data_dir} (pid {holder}) is not ready, or a command works there: "
+                "its log says what it waits for; try again after that"
+            )
         raise NotRunningError(
             f"no appliance runs on {config.data_dir}: start it with appliance run, "
             "or name another data_dir (APPLIANCE_DATA_DIR) or database.url"

@@ -8,6 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from appliance.children.data_dir import locked_data_dir
 from appliance.cli import COMMANDS, cli
 from appliance.cli.psql import find_psql
 from appliance.config import FIELDS
@@ -119,6 +120,11 @@ def test_a_command_on_the_database_says_that_nothing_runs(tmp_path: Path) -> Non
             (tmp_path / "run.json").write_text(content)
         with pytest.raises(ApplianceError, match=rf"^no appliance runs on {tmp_path}: start it with appliance run, "):
             _invoke("psql", APPLIANCE_DATA_DIR=str(tmp_path))
+    with (
+        locked_data_dir(tmp_path),
+        pytest.raises(ApplianceError, match=rf"^the appliance on {tmp_path} \(pid {os.getpid()}\) is not ready, "),
+    ):
+        _invoke("psql", APPLIANCE_DATA_DIR=str(tmp_path))
 
 
 def test_the_password_goes_to_psql_by_the_environment() -> None:
