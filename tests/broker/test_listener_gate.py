@@ -11,12 +11,12 @@ import trio.testing
 from appliance.broker import listener_gate
 from appliance.children import mosquitto_program
 from appliance.children.data_dir import open_data_dir
+from appliance.children.keeper import Readiness
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
 from appliance.clock import SystemClock
 from appliance.mqtt.client import Client
-
-pytestmark = pytest.mark.real
+from appliance.mqtt.link import Link, LinkBoard, LinkChanges, LinkState
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 PATIENCE_SECONDS = 60.0
@@ -24,6 +24,52 @@ SLOW_SECONDS = 0.5
 """The keeper looks so seldom whether the broker serves that our client is back before it."""
 
 
+class OpenBroker:
+    """Our Mosquitto after a clean end: it lets devices in once the keeper has seen that it serves."""
+
+    def __init__(self) -> None:
+        self.ready = Readiness()
+        self.closed = 0
+
+    @property
+    def devices_open(self) -> bool:
+        return self.ready.is_set()
+
+    async def open_devices(self) -> bool:
+        return True
+
+    async def close_devices(self) -> None:
+        self.closed += 1
+
+
+class Session:
+    """Our client, as far as the gate looks at it."""
+
+    def __init__(self) -> None:
+        self.board = LinkBoard("the broker")
+
+    @property
+    def link(self) -> Link:
+        return self.board.link
+
+    def link_changes(self) -> LinkChanges:
+        return LinkChanges(self.board)
+
+
+async def test_a_session_that_is_over_before_the_broker_is_seen_to_serve_closes_nothing() -> None:
+    session, mosquitto = Session(), OpenBroker()
+    session.board.post(Link(LinkState.READY, 1, session_present=False))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener_gate.keep_gate, session, mosquitto)  # type: ignore[arg-type]
+        await trio.testing.wait_all_tasks_blocked()
+        session.board.post(Link(LinkState.READY, 2, session_present=True))
+        mosquitto.ready.set()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert mosquitto.closed == 0
+
+
+@pytest.mark.real
 async def test_devices_that_came_back_after_a_clean_end_of_the_broker_are_not_dropped_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
