@@ -103,4 +103,6 @@ async def test_a_start_is_complete_once_devices_are_let_in() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert not complete
         broker.ready.set()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
     assert complete
