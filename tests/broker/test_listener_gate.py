@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,13 @@ from appliance.children.data_dir import open_data_dir
 from appliance.children.keeper import Readiness
 from appliance.children.mosquitto import Mosquitto
 from appliance.children.mosquitto_files import BrokerLimits
+from appliance.children.polling import until
 from appliance.clock import SystemClock
 from appliance.mqtt.client import Client
 from appliance.mqtt.link import Link, LinkBoard, LinkChanges, LinkState
 
 SUBSCRIPTION = "tenant/+/device/+/+"
 PATIENCE_SECONDS = 60.0
-SLOW_SECONDS = 0.5
-"""The keeper looks so seldom whether the broker serves that our client is back before it."""
 
 
 class OpenBroker:
@@ -104,13 +104,21 @@ async def test_devices_that_came_back_after_a_clean_end_of_the_broker_are_not_dr
                 await nursery.start(listener_gate.keep_gate, session, mosquitto)
                 await session.ready()
                 assert len(starts) == 2, "once without devices, once with them"
-                monkeypatch.setattr(mosquitto_program, "POLL_SECONDS", SLOW_SECONDS)
+                looks = trio.Event()  # the keeper looks whether the broker serves only once our client is back
+
+                async def late(check: Callable[[], bool], *, period: float) -> None:
+                    await looks.wait()
+                    await until(check, period=period)
+
+                monkeypatch.setattr(mosquitto_program, "until", late)
                 assert mosquitto.status.pid is not None
                 os.kill(mosquitto.status.pid, signal.SIGTERM)
                 with trio.fail_after(PATIENCE_SECONDS):
                     await session.disconnected()
                     await session.ready()
+                    await trio.testing.wait_all_tasks_blocked(0.05)  # the gate has heard of it
                     assert not mosquitto.ready.is_set()
+                    looks.set()
                     await mosquitto.ready.wait()
                     await trio.testing.wait_all_tasks_blocked(0.05)
                     assert mosquitto.devices_open
