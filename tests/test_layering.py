@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from tests.support.project import ROOT
@@ -200,13 +201,18 @@ def _modules() -> dict[str, Path]:
 
 
 MODULES = _modules()
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+@cache
+def trees() -> Mapping[str, ast.Module]:
+    """Every module, parsed: at the first test, as each worker that collects the suite imports this file."""
+    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 def _imports(name: str) -> set[str]:
     """Dotted names below ``appliance`` that the module imports, inside functions too."""
     found: set[str] = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(trees()[name]):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -275,7 +281,7 @@ def test_no_import_cycles() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    assert [name for name, tree in TREES.items() if not ast.get_docstring(tree)] == []
+    assert [name for name, tree in trees().items() if not ast.get_docstring(tree)] == []
 
 
 def test_the_root_holds_the_program_and_not_its_parts() -> None:
@@ -300,6 +306,6 @@ def _functions(name: str, node: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def test_functions_are_short_or_have_a_reason() -> None:
-    lengths = {found: lines for name, tree in TREES.items() for found, lines in _functions(name, tree)}
+    lengths = {found: lines for name, tree in trees().items() for found, lines in _functions(name, tree)}
     assert {name for name, lines in lengths.items() if lines > MAX_FUNCTION_LINES} == LONG_FUNCTIONS.keys()
     assert [name for name, lines in lengths.items() if lines > LONGEST_FUNCTION_LINES] == []
