@@ -4,9 +4,9 @@
 
 BIN = .venv/bin
 ARGS =
-# Twice the workers of a small machine with two cores: half of its time a test waits for other processes, and a file
+# One worker more than a small machine has cores: two fifths of its time a test waits for other processes, and a file
 # stays with one worker, so that its servers are started once.
-WORKERS = -n 4 --dist loadfile --no-loadscope-reorder
+WORKERS = -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run demo test soak quick lint bench screenshots binary audit image lock clean
 

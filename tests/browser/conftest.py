@@ -3,16 +3,21 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from appliance.db import roles
 from tests.support.postgres_server import Database, PostgresServer
 from tests.support.web.browser import Dashboard, DemoDashboard, Watched, admit, chromium, open_demo, opened
 
+PATIENCE = 30_000
+"""Milliseconds that an expectation waits, as every click does: some counts on pages are those of seconds ago, and on a
+busy machine everything takes longer."""
+
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One browser for all tests; each has contexts of its own."""
+    expect.set_options(timeout=PATIENCE)
     with chromium() as started:
         yield started
 
