@@ -16,14 +16,13 @@
       (form) => [...form.elements].some(isChanged) || form.querySelector("[aria-invalid]") !== null,
     );
 
-  // Whether the appliance refuses live updates over plain HTTP, and sends this page elsewhere. Where it only does the one,
+  const ask = (url) => fetch(url, { method: "HEAD", redirect: "manual", cache: "no-store" });
+
+  // Whether the appliance sends this page elsewhere, and refuses live updates over plain HTTP. Where it only does the one,
   // somebody is signed out, or a proxy is in between.
   async function leadsElsewhere() {
     try {
-      const [live, page] = await Promise.all(
-        ["/live", location.href].map((url) => fetch(url, { method: "HEAD", redirect: "manual", cache: "no-store" })),
-      );
-      return live.status === 403 && page.type === "opaqueredirect";
+      return (await ask(location.href)).type === "opaqueredirect" && (await ask("/live")).status === 403;
     } catch {
       next = 0;
       return false; // the appliance is away, as it is while it starts again
