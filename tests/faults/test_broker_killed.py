@@ -91,7 +91,6 @@ async def test_a_killed_broker_loses_no_more_than_a_turn_of_its_loop(appliance: 
     look(appliance.conninfo())
     log = appliance.log.read_text()
     assert "Traceback" not in log
-    assert "another client seems to use our client id" not in log, "it is the broker that comes and goes"
 
 
 async def test_everything_killed_at_once_keeps_what_was_committed(appliance: ApplianceProcess) -> None:

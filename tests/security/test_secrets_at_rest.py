@@ -7,6 +7,7 @@ by byte.
 import json
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.appliance_process import PASSWORD, ApplianceProcess
 from tests.support.postgres_server import programs
 from tests.support.web.accounts import signed_in
 
+PATIENCE = 30.0
 KEY = f"idempotency-{secrets.token_hex(12)}"
 PAYLOAD = f"payload-{secrets.token_hex(12)}"
 """Of a message that is refused: quarantine keeps it, as bytes, and no log has it."""
@@ -74,6 +76,10 @@ def planted() -> Iterator[Planted]:
         login = ["-u", device["username"], "-P", device["password"]]
         where = ["-h", "127.0.0.1", "-p", str(appliance.mqtt_port), "-t", "tenant/acme/device/one/telemetry"]
         subprocess.run(["mosquitto_pub", *where, *login, "-q", "1", "-m", f'{{"a": "{PAYLOAD}'], check=True)
+        deadline = time.monotonic() + PATIENCE
+        while appliance.query("SELECT count(*) FROM quarantine_events") == [(0,)]:
+            assert time.monotonic() < deadline, "what the device sent is not stored"
+            time.sleep(0.05)
         known["the broker session's client id"] = json.loads((appliance.data_dir / "instance.json").read_text())[
             "mqtt_client_id"
         ]
