@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """One server, which keeps its folder over ``stop`` or ``kill`` and ``start``; ``close`` removes it.
 
     Started as root it runs as ``user``. Start it from the main thread: it dies with the thread that started it.
@@ -47,9 +48,9 @@ class ServerProcess:
         assert self._process is not None, f"{self.title} is not running"
         return self._process.pid
 
+    @abstractmethod
     def start(self) -> None:
         """Start it and return once it accepts connections."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """End it in order, by ``stop_signal``."""
